@@ -1,0 +1,16 @@
+"""Entry point of the console script and of ``python -m patchgen``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line given in ``sys.argv``; returns the process's exit code."""
+    from patchgen.cli import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

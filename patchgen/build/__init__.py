@@ -1,0 +1,1 @@
+"""Configure and compile a tree, guided by the data in qemu-ref."""

@@ -1,0 +1,1 @@
+"""One module per command: parses its options, calls the library, renders the record."""

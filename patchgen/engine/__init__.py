@@ -1,0 +1,1 @@
+"""The pure core: (text, fragment, facts) -> edit or drift."""

@@ -1,0 +1,1 @@
+"""git plumbing: objects, refs and fast-import, by subprocess."""

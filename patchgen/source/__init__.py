@@ -1,0 +1,1 @@
+"""Where QEMU's sources come from, each ending in a git commit."""
