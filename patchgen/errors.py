@@ -119,6 +119,12 @@ class GitFailed(RepoError):
     code = "PG118"
 
 
+class WouldLoseWork(RepoError):
+    """The branch changed while patchgen was at work."""
+
+    code = "PG120"
+
+
 class GitMissing(RepoError):
     """git is not installed."""
 

@@ -1,0 +1,383 @@
+"""The branch of the series: made from a base and a series, kept apart from what users made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from patchgen.engine.generate import Drift, PatchResult, State, generate
+from patchgen.engine.series import Entry, Series
+from patchgen.engine.tree import Tree
+from patchgen.errors import (
+    BranchCheckedOut,
+    ForeignBranch,
+    InternalError,
+    UsageError,
+    WorktreeInUse,
+    WouldLoseWork,
+)
+from patchgen.git.fastimport import MadeCommit, NewCommit, make_commits
+from patchgen.git.objects import CommitFiles
+from patchgen.git.repo import Identity, Repo
+from patchgen.git.scratch import scratch_repo
+from patchgen.source.resolve import Base
+
+_TRAILER = "Patchgen"
+
+
+class BranchState(Enum):
+    """What became of the branch."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    DRY_RUN = "dry-run"
+    NOT_WRITTEN = "not-written"
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """One file of a patch's diff, as unidiff read it back."""
+
+    path: str
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class PatchRecord:
+    """One patch of the branch.
+
+    :ivar commit, tree: ids, empty where no commit was made
+    :ivar files: the diff's files with their line counts
+    """
+
+    number: int
+    name: str
+    subject: str
+    state: State
+    commit: str = ""
+    tree: str = ""
+    files: tuple[FileStat, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    by_text: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class BranchRecord:
+    """The result of ``apply``.
+
+    :ivar base: id of the commit below the first patch
+    :ivar head, tree: the last commit and its tree; the base's where there is no commit
+    :ivar previous: what the branch was before, empty if it is new
+    :ivar diff: the whole diff, where it was asked for
+    """
+
+    tag: str
+    version: str
+    repo: str
+    origin: str
+    place: str
+    branch: str
+    state: BranchState
+    base: str
+    head: str
+    tree: str
+    previous: str
+    patches: tuple[PatchRecord, ...]
+    worktree: str = ""
+    diff: str = field(default="", repr=False)
+
+    @property
+    def drifts(self) -> tuple[Drift, ...]:
+        """All drifts of all patches."""
+        return tuple(drift for patch in self.patches for drift in patch.drifts)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user wants of the branch.
+
+    :ivar branch: its name without ``refs/heads/``; empty means ``cpr/TAG``
+    :ivar worktree: directory to check it out in, or ``None``
+    """
+
+    branch: str = ""
+    worktree: Path | None = None
+    signoff: bool = False
+    force: bool = False
+    dry_run: bool = False
+    diff: bool = False
+
+
+def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool) -> str:
+    """The whole commit message of a patch: subject, body, trailers.
+
+    A sign-off is only ever written for *author*, who runs the tool.
+    """
+    original = entry.patch.series_author
+    trailers = [f"Based-on-patch-by: {original} <{series.about.authors[original]}>"]
+    if signoff:
+        trailers.append(f"Signed-off-by: {author}")
+    trailers.append(f"{_TRAILER}: {entry.name}")
+    body = entry.patch.message.strip("\n")
+    return "\n".join([entry.patch.subject, "", body, "", *trailers]) + "\n"
+
+
+def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
+    """Generate the series on *base* and set the branch, unless a patch drifted.
+
+    :raise NoIdentity: git knows no author
+    :raise ForeignBranch: the branch holds what patchgen did not make, and ``force`` is not set
+    :raise BranchCheckedOut: the branch to be replaced is checked out
+    :raise WorktreeInUse: the directory asked for exists
+    :raise GitFailed: the repository cannot be written
+    """
+    repo = base.repo
+    branch = wish.branch or f"cpr/{base.tag}"
+    if repo.git("check-ref-format", "--branch", branch, check=False).returncode != 0:
+        raise UsageError(f"{branch!r} is no name for a branch", "choose another with --branch")
+    author = repo.identity()
+    with CommitFiles(repo, base.commit) as files:
+        results = generate(series, Tree(files))
+        drifted = any(result.drifts for result in results)
+        if drifted:
+            patches = tuple(_patch_record(result) for result in results)
+            return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
+        commits = _commits(base, series, results, author, wish.signoff, files)
+    ref = f"refs/heads/{branch}"
+    with scratch_repo(repo, keep_objects=not wish.dry_run) as scratch:
+        made = make_commits(scratch, ref, base.commit, author, commits) if commits else ()
+        head = made[-1].commit if made else base.commit
+        stats, diff = _read_back(scratch, base.commit, made, results, wish.diff)
+    patches = _patch_records(results, made, stats)
+    previous = repo.commit_id(ref) or ""
+    if wish.dry_run:
+        return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)
+    state = _set_branch(repo, ref, previous, head, wish.force)
+    where = _check_out(repo, branch, wish.worktree) if wish.worktree else ""
+    return _record(base, branch, state, patches, previous, head, diff, where)
+
+
+def _commits(
+    base: Base,
+    series: Series,
+    results: Sequence[PatchResult],
+    author: Identity,
+    signoff: bool,
+    files: CommitFiles,
+) -> list[NewCommit]:
+    touched = sorted({path for result in results for path in result.files})
+    modes = files.modes(touched)
+    commits = []
+    for entry, result in zip(series.entries, results, strict=True):
+        if result.state is State.ALREADY_THERE:
+            continue
+        commits.append(
+            NewCommit(
+                commit_message(entry, series, author, signoff),
+                base.date + entry.number,
+                result.files,
+                modes,
+            )
+        )
+    return commits
+
+
+def _read_back(
+    repo: Repo,
+    base: str,
+    made: Sequence[MadeCommit],
+    results: Sequence[PatchResult],
+    want_diff: bool,
+) -> tuple[list[tuple[FileStat, ...]], str]:
+    """Each commit's diff read by unidiff, checked against what the engine meant to change."""
+    if not made:
+        return [], ""
+    from unidiff import PatchSet
+
+    log = repo.git(
+        "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
+        "--format=%x01", f"{base}..{made[-1].commit}",
+    ).stdout  # fmt: skip
+    # Latin-1 keeps every byte apart, whatever the encoding of a source file.
+    texts = log.decode("latin-1").split("\x01\n")[1:]
+    intended = [result for result in results if result.state is not State.ALREADY_THERE]
+    stats = []
+    for result, text in zip(intended, texts, strict=True):
+        patch = PatchSet(text.strip("\n") + "\n", metadata_only=True)
+        stat = tuple(FileStat(f.path, f.added, f.removed) for f in patch)
+        if {f.path for f in stat} != set(result.files):
+            raise InternalError(
+                f"patch {result.number} changes other files than it should",
+                "please report it with the output of `patchgen apply --dry-run --diff`",
+            )
+        stats.append(stat)
+    diff = ""
+    if want_diff:
+        shown = repo.git(
+            "log", "--reverse", "--no-color", "-p", "--stat", f"{base}..{made[-1].commit}"
+        )
+        diff = shown.stdout.decode("utf-8", "replace")
+    return stats, diff
+
+
+def _patch_record(result: PatchResult) -> PatchRecord:
+    return PatchRecord(
+        result.number,
+        result.name,
+        result.subject,
+        result.state,
+        drifts=result.drifts,
+        by_text=result.by_text,
+    )
+
+
+def _patch_records(
+    results: Sequence[PatchResult],
+    made: Sequence[MadeCommit],
+    stats: Sequence[tuple[FileStat, ...]],
+) -> tuple[PatchRecord, ...]:
+    pairs = iter(zip(made, stats, strict=True))
+    records = []
+    for result in results:
+        if result.state is State.ALREADY_THERE:
+            records.append(_patch_record(result))
+            continue
+        commit, stat = next(pairs)
+        records.append(
+            PatchRecord(
+                result.number,
+                result.name,
+                result.subject,
+                result.state,
+                commit.commit,
+                commit.tree,
+                stat,
+                by_text=result.by_text,
+            )
+        )
+    return tuple(records)
+
+
+def _record(
+    base: Base,
+    branch: str,
+    state: BranchState,
+    patches: tuple[PatchRecord, ...],
+    previous: str,
+    head: str,
+    diff: str = "",
+    worktree: str = "",
+) -> BranchRecord:
+    tree = next((p.tree for p in reversed(patches) if p.tree), base.tree)
+    return BranchRecord(
+        base.tag,
+        base.version,
+        str(base.repo.git_dir),
+        base.origin,
+        base.place,
+        branch,
+        state,
+        base.commit,
+        head,
+        tree,
+        previous,
+        patches,
+        worktree,
+        diff,
+    )
+
+
+def is_ours(repo: Repo, commit: str) -> bool:
+    """Whether patchgen made the commits on top of which *commit* is the last.
+
+    Each commit of a branch of ours carries the trailer, and its author's date is its committer's
+    date: git sets the latter anew when somebody amends or rebases, and a commit put on top has no
+    trailer.
+    """
+    log = repo.git(
+        "log", "--max-count=99", "--first-parent",
+        f"--format=%ct %at %(trailers:key={_TRAILER},valueonly,separator=%x20)", commit,
+    ).stdout.decode("utf-8", "replace")  # fmt: skip
+    last = 1000
+    for index, line in enumerate(log.splitlines()):
+        fields = line.split()
+        if len(fields) < 3:
+            return index > 0
+        number = int(fields[2][:2]) if fields[2][:2].isdigit() else 0
+        if fields[0] != fields[1] or not 0 < number < last:
+            return index > 0 and last == 1
+        last = number
+    return True
+
+
+def _set_branch(repo: Repo, ref: str, previous: str, head: str, force: bool) -> BranchState:
+    """Point *ref* at *head*, if what it was may be given up and nobody moved it meanwhile."""
+    name = ref.removeprefix("refs/heads/")
+    if previous == head:
+        return BranchState.UNCHANGED
+    if previous:
+        place = _checked_out(repo, ref)
+        if place:
+            raise BranchCheckedOut(
+                f"the branch {name} is checked out in {place} and would change under it",
+                f"git -C {place} checkout --detach, or choose another name with --branch",
+            )
+        if not force and not is_ours(repo, previous):
+            raise ForeignBranch(
+                f"the branch {name} exists ({previous[:12]}) and holds what patchgen did not make",
+                "choose another name with --branch, or replace it with --force",
+            )
+    done = repo.git(
+        "update-ref", "-m", "patchgen apply", ref, head, previous or "0" * 40, check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        now = repo.commit_id(ref) or ""
+        if now == head:
+            return BranchState.UNCHANGED
+        if now != previous:
+            raise WouldLoseWork(
+                f"the branch {name} was changed by somebody else meanwhile",
+                "look at it, then run patchgen apply again",
+            )
+        repo.git("update-ref", "-m", "patchgen apply", ref, head, previous or "0" * 40)
+        raise InternalError(f"git update-ref failed once: {said}", "run patchgen apply again")
+    return BranchState.REPLACED if previous else BranchState.CREATED
+
+
+def _checked_out(repo: Repo, ref: str) -> str:
+    """The work tree in which *ref* is checked out; empty if there is none."""
+    listing = repo.git("worktree", "list", "--porcelain").stdout.decode("utf-8", "surrogateescape")
+    place = ""
+    for line in listing.splitlines():
+        if line.startswith("worktree "):
+            place = line.removeprefix("worktree ")
+        elif line == f"branch {ref}":
+            return place
+    return ""
+
+
+def check_worktree(path: Path) -> Path:
+    """The absolute path for a new work tree.
+
+    :raise WorktreeInUse: something is there
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise WorktreeInUse(f"{path} exists", "give --worktree a directory that does not exist yet")
+    return path
+
+
+def _check_out(repo: Repo, branch: str, path: Path) -> str:
+    ref = f"refs/heads/{branch}"
+    place = _checked_out(repo, ref)
+    if place and Path(place) == path.absolute():
+        return place
+    target = check_worktree(path)
+    repo.git("worktree", "add", "--quiet", str(target), branch)
+    return str(target)

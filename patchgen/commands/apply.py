@@ -1,0 +1,97 @@
+"""``patchgen apply TAG``: the branch of the series on a QEMU tag."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from patchgen.branch import BranchRecord, PatchRecord, Wish, make_branch
+from patchgen.config import load_config
+from patchgen.engine.series import load_default_series
+from patchgen.source.options import add_source_options
+from patchgen.source.resolve import resolve
+from patchgen.ui import Ui
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("tag", metavar="TAG", help="a tag, a branch or a commit id of QEMU")
+    add_source_options(parser)
+    parser.add_argument("--upto", type=int, metavar="N", help="only the patches 1 to N")
+    parser.add_argument("--branch", default="", metavar="NAME", help="default: cpr/TAG")
+    parser.add_argument(
+        "--worktree", type=Path, metavar="DIR", help="check the branch out in DIR, a new directory"
+    )
+    parser.add_argument("--signoff", action="store_true", help="add your Signed-off-by")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a branch that patchgen did not make"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="write nothing to the repository")
+    parser.add_argument("--diff", action="store_true", help="show every commit with its diff")
+
+
+def run(args: argparse.Namespace, ui: Ui) -> BranchRecord:
+    """Resolve the tag, generate, write the branch."""
+    series = load_default_series().upto(args.upto)
+    base = resolve(args.tag, repo=args.repo, source=args.source, config=load_config(), ui=ui)
+    wish = Wish(args.branch, args.worktree, args.signoff, args.force, args.dry_run, args.diff)
+    return make_branch(base, series, wish)
+
+
+def _stat(patch: PatchRecord) -> str:
+    added = sum(file.added for file in patch.files)
+    removed = sum(file.removed for file in patch.files)
+    files = "1 file" if len(patch.files) == 1 else f"{len(patch.files)} files"
+    return f"{files:>8}  {f'+{added}':>5} {f'-{removed}':>4}" if patch.files else ""
+
+
+def drift_text(patch: PatchRecord) -> list[str]:
+    """Lines that say what drifted in a patch and where to look."""
+    lines = []
+    for drift in patch.drifts:
+        lines.append(f"      {drift.code} edit {drift.edit} ({drift.why}): {drift.file}")
+        lines.append(f"        {drift.reason}")
+        if drift.needs:
+            lines.append(f"        needs patch {', '.join(map(str, drift.needs))}, which drifted")
+        for near in drift.candidates:
+            lines.append(f"        near: {near.name} ({near.score:.2f}) {near.file}:{near.line}")
+    return lines
+
+
+def text(record: BranchRecord) -> str:
+    """The record for people."""
+    lines = [record.diff] if record.diff else []
+    lines.append(
+        f"QEMU {record.version}, {record.tag} = {record.base[:12]}, from {record.origin}: {record.place}"
+    )
+    for patch in record.patches:
+        lines.append(
+            f"  {patch.number:02} {patch.state.value:<13} {patch.commit[:12]:<12} {_stat(patch):<22}"
+            f" {patch.subject}"
+        )
+        lines.extend(drift_text(patch))
+    files = {file.path for patch in record.patches for file in patch.files}
+    added = sum(file.added for patch in record.patches for file in patch.files)
+    removed = sum(file.removed for patch in record.patches for file in patch.files)
+    if record.drifts:
+        lines.append(
+            f"{len(record.drifts)} edits do not fit this tree; the branch {record.branch} was not"
+            " written"
+        )
+        return "\n".join(lines)
+    lines.append(f"{len(files)} files, +{added} -{removed}; tree {record.tree[:12]}")
+    said = {
+        "created": f"branch {record.branch} created at {record.head[:12]}",
+        "replaced": f"branch {record.branch} is {record.head[:12]} now, was {record.previous}",
+        "unchanged": f"branch {record.branch} unchanged at {record.head[:12]}",
+        "dry-run": f"dry run: branch {record.branch} would be {record.head[:12]}",
+    }[record.state.value]
+    lines.append(f"{said} in {record.repo}")
+    if record.worktree:
+        lines.append(f"checked out in {record.worktree}")
+    return "\n".join(lines)
+
+
+def exit_code(record: BranchRecord) -> int:
+    """3 if a patch drifted."""
+    return 3 if record.drifts else 0

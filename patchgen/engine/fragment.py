@@ -1,0 +1,67 @@
+"""Fragments: jinja2 templates whose delimiters cannot occur in C, rendered with a tree's facts.
+
+``@< expression >@`` prints, ``@% if … %@`` decides, ``@# … #@`` is a comment. A line that holds
+only a decision or a comment vanishes with its newline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from patchgen.errors import FragmentError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+_MARKS = ("@<", "@%", "@#")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    # Imported late: most texts have no variant, and jinja2 costs 70 ms.
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(
+        block_start_string="@%",
+        block_end_string="%@",
+        variable_start_string="@<",
+        variable_end_string=">@",
+        comment_start_string="@#",
+        comment_end_string="#@",
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+
+
+@lru_cache(maxsize=512)
+def _compiled(template: str) -> tuple[Template, tuple[str, ...]]:
+    """The template and the names it uses; only those are looked up, so that facts stay lazy."""
+    from jinja2 import meta
+
+    env = _environment()
+    names = meta.find_undeclared_variables(env.parse(template))
+    return env.from_string(template), tuple(sorted(names))
+
+
+def render(template: str, values: Mapping[str, object], where: str) -> bytes:
+    """The text of *template* as bytes.
+
+    :param values: facts and captures, by name; a mapping may be lazy
+    :param where: patch and edit, for messages
+    :raise FragmentError: the template is malformed or uses a value that does not exist
+    """
+    if not any(mark in template for mark in _MARKS):
+        return template.encode("utf-8")
+    from jinja2 import TemplateError
+
+    try:
+        compiled, names = _compiled(template)
+        known = {name: values[name] for name in names if name in values}
+        return compiled.render(known).encode("utf-8")
+    except TemplateError as exc:
+        raise FragmentError(f"{where}: {exc.message}", "mend the fragment") from exc

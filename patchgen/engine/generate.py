@@ -1,0 +1,253 @@
+"""The series on a tree: each patch's edits in order, giving new files or drifts. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from patchgen.engine.edit import Document, apply_edit, find
+from patchgen.engine.facts import Facts
+from patchgen.engine.fragment import render
+from patchgen.engine.series import Entry, Series, text_of, values
+from patchgen.engine.site import Candidate, DriftKind, Miss
+from patchgen.engine.spec import At, Edit, Holding
+from patchgen.engine.tree import Tree
+
+
+class State(Enum):
+    """What became of a patch on a tree (DESIGN's contract for ``matrix`` and ``apply``)."""
+
+    APPLIED = "applied"
+    ADAPTED = "adapted"
+    ALREADY_THERE = "already-there"
+    DRIFTED = "drifted"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """An edit that does not fit this tree.
+
+    :ivar code: stable, ``PG351`` to ``PG359``
+    :ivar edit: the edit's number in the patch, from 1
+    :ivar candidates: nearest names in this tree, best first
+    :ivar needs: numbers of drifted patches that would have brought the anchor
+    """
+
+    code: str
+    patch: int
+    edit: int
+    why: str
+    file: str
+    anchor: str
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+    needs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PatchResult:
+    """One patch on one tree.
+
+    :ivar files: path -> new content; empty where nothing changed
+    :ivar by_text: edits (numbers) whose anchor needed its text form
+    """
+
+    number: int
+    name: str
+    subject: str
+    state: State
+    files: Mapping[str, bytes] = field(repr=False)
+    drifts: tuple[Drift, ...] = ()
+    already: tuple[int, ...] = ()
+    by_text: tuple[int, ...] = ()
+
+
+def generate(series: Series, tree: Tree) -> tuple[PatchResult, ...]:
+    """All patches on *tree*, which is left with the edits of those that applied.
+
+    A patch that drifts changes nothing; those behind it are tried on the tree without it.
+
+    :raise SeriesError: the series itself is wrong (an unknown fact, a bad fragment)
+    """
+    facts = Facts(tree, series.facts)
+    documents: dict[str, Document] = {}
+    lost: dict[int, str] = {}
+    results = []
+    for entry in series.entries:
+        run = _PatchRun(entry, tree, facts, documents, lost)
+        results.append(run.result())
+    return tuple(results)
+
+
+class _PatchRun:
+    """The edits of one patch; nothing reaches the tree before all of them fit."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        tree: Tree,
+        facts: Facts,
+        documents: dict[str, Document],
+        lost: dict[int, str],
+    ) -> None:
+        self._entry = entry
+        self._tree = tree
+        self._facts = facts
+        self._kept = documents
+        self._lost = lost
+        self._open: dict[str, Document] = {}
+        self._created: dict[str, bytes] = {}
+        self._already: list[int] = []
+        self._by_text: list[int] = []
+        self._drifts: list[Drift] = []
+        self._done = 0
+
+    def result(self) -> PatchResult:
+        for index, edit in enumerate(self._entry.patch.edit, 1):
+            self._run(index, edit)
+        if self._drifts:
+            self._lost[self._entry.number] = self._all_text()
+            return self._outcome(State.DRIFTED, {})
+        files = {
+            path: doc.text for path, doc in self._open.items() if doc.text != self._tree.read(path)
+        }
+        files.update(self._created)
+        self._tree.edits.update(files)
+        self._kept.update({path: self._open[path] for path in files if path in self._open})
+        if not self._already:
+            state = State.APPLIED
+        else:
+            state = State.ADAPTED if self._done else State.ALREADY_THERE
+        return self._outcome(state, files)
+
+    def _outcome(self, state: State, files: Mapping[str, bytes]) -> PatchResult:
+        return PatchResult(
+            self._entry.number,
+            self._entry.name,
+            self._entry.patch.subject,
+            state,
+            files,
+            tuple(self._drifts),
+            tuple(self._already),
+            tuple(self._by_text),
+        )
+
+    def _run(self, index: int, edit: Edit) -> None:
+        where = f"{self._entry.name}, edit {index}"
+        path = _spelled(edit)
+        try:
+            if edit.when is not None and not self._facts.holds(edit.when):
+                return
+            path = self._path(edit)
+            if edit.create is not None:
+                self._create(index, edit, path, where)
+                return
+            templates = tuple(text_of(v, self._entry.fragments, where) for v in values(edit))
+            placed = apply_edit(self._document(path), edit, templates, self._facts, where)
+        except Miss as miss:
+            self._drifts.append(self._drift(index, edit, path, miss))
+            return
+        self._open[path] = placed.document
+        if placed.there:
+            self._already.append(index)
+        else:
+            self._done += 1
+        if placed.by_text:
+            self._by_text.append(index)
+
+    def _create(self, index: int, edit: Edit, path: str, where: str) -> None:
+        template = text_of(edit.create or "", self._entry.fragments, where)
+        content = render(template, self._facts, where)
+        present = self._tree.read(path)
+        if present == content:
+            self._already.append(index)
+        elif present is not None:
+            raise Miss(DriftKind.PARTLY_THERE, f"{path} exists with other content")
+        else:
+            self._created[path] = content
+            self._done += 1
+
+    def _document(self, path: str) -> Document:
+        if path not in self._open:
+            text = self._created.get(path) or self._tree.read(path)
+            if text is None:
+                raise Miss(DriftKind.FILE_MISSING, f"{path} is not in this tree")
+            kept = self._kept.get(path)
+            self._open[path] = kept if kept and kept.text == text else Document(path, text)
+        return self._open[path]
+
+    def _path(self, edit: Edit) -> str:
+        if isinstance(edit.file, str):
+            return edit.file
+        if isinstance(edit.file, Holding):
+            return self._holder(edit.file)
+        there = [p for p in edit.file if p in self._created or self._tree.exists(p)]
+        if len(there) == 1:
+            return there[0]
+        if not there:
+            raise Miss(DriftKind.FILE_MISSING, f"none of {', '.join(edit.file)} is in this tree")
+        raise Miss(DriftKind.FILE_AMBIGUOUS, f"{' and '.join(there)} are both in this tree")
+
+    def _holder(self, file: Holding) -> str:
+        kind, _, name = file.holding.partition(" ")
+        at = At(**{kind: name})  # type: ignore[arg-type]
+        word = name.encode()
+
+        def holds(path: str) -> bool:
+            data = self._tree.read(path)
+            return data is not None and word in data and bool(find(self._document(path), at))
+
+        there = [path for path in file.among if holds(path)]
+        if not there:
+            there = [path for path in self._tree.grep(name) if holds(path)]
+        if len(there) == 1:
+            return there[0]
+        if not there:
+            raise Miss(DriftKind.FILE_MISSING, f"no file of this tree holds {file.holding}")
+        raise Miss(DriftKind.FILE_AMBIGUOUS, f"{file.holding} is in {' and '.join(there)}")
+
+    def _drift(self, index: int, edit: Edit, path: str, miss: Miss) -> Drift:
+        needs = self._needed(edit, path) if miss.kind is not DriftKind.AMBIGUOUS else ()
+        return Drift(
+            (DriftKind.NEEDS if needs else miss.kind).value,
+            self._entry.number,
+            index,
+            edit.why,
+            path,
+            str(edit.at) if edit.at else "",
+            miss.reason,
+            miss.candidates,
+            needs,
+        )
+
+    def _needed(self, edit: Edit, path: str) -> tuple[int, ...]:
+        """Drifted patches whose text holds the anchor's name, or that would create the file."""
+        words = {path} if edit.at is None else {path, edit.at.name}
+        base = self._tree.read(path) or b""
+        return tuple(
+            number
+            for number, text in self._lost.items()
+            if any(
+                word and word.encode() not in base and re.search(rf"\b{re.escape(word)}\b", text)
+                for word in words
+            )
+        )
+
+    def _all_text(self) -> str:
+        parts = list(self._entry.fragments.values())
+        for edit in self._entry.patch.edit:
+            parts.extend(values(edit))
+            if edit.create is not None:
+                parts.append(_spelled(edit))
+        return "\n".join(parts)
+
+
+def _spelled(edit: Edit) -> str:
+    """The edit's file as the series file says it, for reports before it is known."""
+    if isinstance(edit.file, str):
+        return edit.file
+    if isinstance(edit.file, Holding):
+        return f"(holding {edit.file.holding})"
+    return " or ".join(edit.file)

@@ -1,0 +1,112 @@
+"""Commits made by one ``git fast-import``: no index, no work tree, the same ids every time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchgen.errors import GitFailed
+from patchgen.git.repo import Identity, Repo
+
+
+@dataclass(frozen=True)
+class NewCommit:
+    """A commit to be made.
+
+    :ivar message: whole message, subject first
+    :ivar date: author and committer date, seconds since the epoch, written as ``+0000``
+    :ivar files: path -> new content
+    :ivar modes: path -> git mode, where it is not ``100644``
+    """
+
+    message: str
+    date: int
+    files: Mapping[str, bytes]
+    modes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MadeCommit:
+    """A commit that is in the repository now."""
+
+    commit: str
+    tree: str
+
+
+def _data(payload: bytes) -> bytes:
+    return b"data %d\n%s\n" % (len(payload), payload)
+
+
+def _path(path: str) -> bytes:
+    if path.startswith('"') or "\n" in path:
+        escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return b'"' + escaped.encode("utf-8", "surrogateescape") + b'"'
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _stream(ref: str, base: str, author: Identity, commits: Sequence[NewCommit]) -> bytes:
+    """The fast-import stream. Marks: commit number n has mark n."""
+    out = [b"feature done\n"]
+    ident = f"{author.name} <{author.email}>"
+    for mark, commit in enumerate(commits, 1):
+        out.append(f"commit {ref}\nmark :{mark}\n".encode())
+        who = f"{ident} {commit.date} +0000\n".encode("utf-8", "surrogateescape")
+        out.append(b"author " + who + b"committer " + who)
+        out.append(_data(commit.message.encode("utf-8", "surrogateescape")))
+        if mark == 1:
+            out.append(f"from {base}\n".encode())
+        for path, content in commit.files.items():
+            mode = commit.modes.get(path, "100644")
+            out.append(f"M {mode} inline ".encode() + _path(path) + b"\n" + _data(content))
+    out.append(b"done\n")
+    return b"".join(out)
+
+
+def make_commits(
+    repo: Repo, ref: str, base: str, author: Identity, commits: Sequence[NewCommit]
+) -> tuple[MadeCommit, ...]:
+    """Make *commits* on top of *base*; *ref* ends at the last of them.
+
+    *ref* must be one that nobody else uses: a kill leaves at most that ref and unused objects.
+
+    :raise GitFailed: the repository cannot be written
+    """
+    with tempfile.TemporaryDirectory(prefix="patchgen-") as scratch:
+        marks = Path(scratch) / "marks"
+        repo.git(
+            "-c",
+            "core.fsync=none",
+            "-c",
+            "fastimport.unpackLimit=1000",
+            "fast-import",
+            "--quiet",
+            "--force",
+            "--date-format=raw",
+            f"--export-marks={marks}",
+            stdin=_stream(ref, base, author, commits),
+        )
+        ids = {}
+        for line in marks.read_text(encoding="ascii").splitlines():
+            mark, _, commit = line.partition(" ")
+            ids[int(mark[1:])] = commit
+    ordered = [ids[n] for n in range(1, len(commits) + 1)]
+    trees = tree_ids(repo, ordered)
+    return tuple(MadeCommit(commit, tree) for commit, tree in zip(ordered, trees, strict=True))
+
+
+def tree_ids(repo: Repo, commits: Sequence[str]) -> list[str]:
+    """The tree id of each commit.
+
+    :raise GitFailed: one of them is not there
+    """
+    if not commits:
+        return []
+    asked = "".join(f"{commit}^{{tree}}\n" for commit in commits).encode()
+    answer = repo.git("cat-file", "--batch-check=%(objectname)", stdin=asked)
+    trees = answer.stdout.decode("ascii").split("\n")[:-1]
+    for commit, tree in zip(commits, trees, strict=True):
+        if tree.endswith("missing"):
+            raise GitFailed(f"the commit {commit} is not there", "run patchgen apply again")
+    return trees
