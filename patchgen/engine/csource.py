@@ -17,7 +17,7 @@ import tree_sitter_c
 from tree_sitter import Language, Node, Parser
 from tree_sitter import Tree as Syntax
 
-# Comments and strings are not spared: what is blanked in them changes no syntax. Each pattern starts
+# Comments and strings are not spared: what is blanked there changes no syntax. A pattern starts
 # with a literal, which the regex engine finds far faster than a look-behind; whether a word starts
 # there is asked afterwards.
 # (literal that must be in the file, pattern, what stands in its place before the padding)
