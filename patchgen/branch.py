@@ -162,6 +162,27 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     return _record(base, branch, state, patches, previous, head, diff, where)
 
 
+def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
+    """What the last patch of *series* becomes on *base*: its record, and git's text of the commit.
+
+    Nothing is written. The author is a stand-in, so no identity is needed.
+    """
+    author = Identity("Author", "author@example.org")
+    with CommitFiles(base.repo, base.commit) as files:
+        results = generate(series, Tree(files))
+        last = results[-1]
+        if last.state in (State.DRIFTED, State.ALREADY_THERE):
+            return _patch_record(last), ""
+        # Patches that drifted are left out; the last is shown on the tree without them.
+        fit = [(e, r) for e, r in zip(series.entries, results, strict=True) if not r.drifts]
+        kept = Series(series.about, tuple(entry for entry, _ in fit), series.facts)
+        commits = _commits(base, kept, [result for _, result in fit], author, False, files)
+    with scratch_repo(base.repo, keep_objects=False) as scratch:
+        made = make_commits(scratch, "refs/heads/preview", base.commit, author, commits)
+        shown = scratch.git("show", "--no-color", "--stat", "-p", made[-1].commit).stdout
+    return _patch_record(last), shown.decode("utf-8", "replace")
+
+
 def _commits(
     base: Base,
     series: Series,
@@ -197,7 +218,7 @@ def _read_back(
     """Each commit's diff read by unidiff, checked against what the engine meant to change."""
     if not made:
         return [], ""
-    from unidiff import PatchSet
+    from unidiff.patch import PatchSet
 
     log = repo.git(
         "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
