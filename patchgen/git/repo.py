@@ -82,9 +82,7 @@ class Repo:
         """
         if not path.is_dir():
             raise NotARepo(f"{path} is no directory", "give --repo a git repository of QEMU")
-        found = run_git(
-            ["rev-parse", "--absolute-git-dir", "--show-prefix"], cwd=path, check=False
-        )
+        found = run_git(["rev-parse", "--absolute-git-dir", "--show-prefix"], cwd=path, check=False)
         lines = found.stdout.decode("utf-8", "surrogateescape").splitlines()
         if found.returncode != 0 or not lines:
             said = found.stderr.decode("utf-8", "replace").strip()

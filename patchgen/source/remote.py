@@ -26,7 +26,6 @@ LIST_TIMEOUT = 60.0
 # What git accepts in a ref that a server could have; keeps globs and refspec syntax out.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*")
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
-_SCP_LIKE = re.compile(r"[^/\s:]+:[^\s]+")
 
 
 class RemoteFailed(Exception):
@@ -35,13 +34,6 @@ class RemoteFailed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def is_url(text: str) -> bool:
-    """Whether ``--repo`` names a repository elsewhere: it has ``://``, or is scp-like."""
-    if "://" in text:
-        return True
-    return bool(_SCP_LIKE.fullmatch(text)) and not Path(text).exists()
 
 
 def shown(url: str) -> str:

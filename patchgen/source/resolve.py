@@ -32,7 +32,7 @@ from patchgen.source.tags import KnownTag, file_version, known_commit, known_tag
 from patchgen.ui import Ui
 
 _MAIN_FILES = ("vl.c", "softmmu/vl.c", "system/vl.c")
-_ID = re.compile(r"[0-9a-f]{40}")
+_SCP_LIKE = re.compile(r"[^/\s:]+:[^\s]+")
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,14 @@ def _compare(tag: str, commit: str, ui: Ui) -> None:
         ui.warn(f"{tag} is {commit[:12]} here, but the release of that name is {known[:12]}")
 
 
-def _from_repo(tag: str, place: str, ui: Ui) -> Base:
-    from patchgen.source.remote import is_url
+def is_url(text: str) -> bool:
+    """Whether ``--repo`` names a repository elsewhere: it has ``://``, or is scp-like."""
+    if "://" in text:
+        return True
+    return bool(_SCP_LIKE.fullmatch(text)) and not Path(text).exists()
 
+
+def _from_repo(tag: str, place: str, ui: Ui) -> Base:
     if is_url(place):
         return _from_url(tag, place, ui)
     path = Path(place).expanduser().absolute()
