@@ -85,11 +85,11 @@ def list_refs(url: str, *patterns: str) -> dict[str, str]:
 
     :raise RemoteFailed: the server cannot be reached, or is no repository
     """
-    from git import GitCommandError
+    from git.exc import CommandError
 
     try:
         out = _git(None).ls_remote("--", url, *patterns, kill_after_timeout=LIST_TIMEOUT)
-    except GitCommandError as exc:
+    except CommandError as exc:
         raise RemoteFailed(_reason(str(exc.stderr), url)) from exc
     refs: dict[str, str] = {}
     for line in str(out).splitlines():
@@ -121,8 +121,8 @@ def fetch(repo: Repo, url: str, refspec: str, ui: Ui) -> None:
 
     :raise RemoteFailed: the transfer failed; no ref was changed
     """
-    from git import GitCommandError
     from git.cmd import handle_process_output
+    from git.exc import CommandError
     from git.util import finalize_process
 
     command = _git(repo.git_dir)
@@ -137,8 +137,15 @@ def fetch(repo: Repo, url: str, refspec: str, ui: Ui) -> None:
             universal_newlines=True,
         )
         try:
-            handle_process_output(process, None, watcher.new_message_handler(), finalize_process)
-        except GitCommandError as exc:
+            # git rewrites its progress line with carriage returns, so text mode and its newlines.
+            handle_process_output(
+                process,
+                None,
+                watcher.new_message_handler(),
+                finalize_process,
+                decode_streams=False,
+            )
+        except CommandError as exc:
             said = "\n".join(watcher.error_lines) or str(exc.stderr)
             raise RemoteFailed(_reason(said, url)) from exc
 
@@ -167,9 +174,11 @@ def fetch_name(repo: Repo, url: str, space: str, name: str, known: str, ui: Ui) 
     target = f"refs/patchgen/{space}/ids/{by_id}"
     try:
         fetch(repo, url, f"+{by_id}:{target}", ui)
-    except RemoteFailed:
-        # Servers refuse ids that they do not have, or that no ref of theirs reaches.
-        return None
+    except RemoteFailed as exc:
+        # What servers say of an id that they do not have, or that no ref of theirs reaches.
+        if re.search("not our ref|unadvertised object|couldn't find remote ref", exc.reason):
+            return None
+        raise
     return target
 
 
