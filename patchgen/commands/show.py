@@ -48,7 +48,8 @@ def run(args: argparse.Namespace, ui: Ui) -> ShowRecord:
     """Read the patch and, for a tag, generate the series up to it."""
     series = load_default_series()
     entry = series.entry(args.number)
-    state, diff, report = "", "", ()
+    state, diff = "", ""
+    report: tuple[str, ...] = ()
     if args.tag:
         base = resolve(args.tag, repo=args.repo, source=args.source, config=load_config(), ui=ui)
         patch, diff = preview(base, series.upto(args.number))

@@ -16,8 +16,9 @@ from patchgen.git.repo import Repo
 def scratch_repo(repo: Repo, *, keep_objects: bool) -> Iterator[Repo]:
     """A bare repository that sees all of *repo*'s objects and none of its refs.
 
-    With *keep_objects* new objects go into *repo*'s store, where nothing refers to them until a ref
-    of *repo* is set: a kill in between leaves the user's repository as it was. Without, they vanish.
+    With *keep_objects* new objects go into *repo*'s store, where nothing refers to them until a
+    ref of *repo* is set: a kill in between leaves the user's repository as it was. Without, they
+    vanish with the scratch repository.
     """
     common = Path(repo.line("rev-parse", "--path-format=absolute", "--git-common-dir"))
     objects = common / "objects"
