@@ -140,6 +140,8 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     branch = wish.branch or f"cpr/{base.tag}"
     if repo.git("check-ref-format", "--branch", branch, check=False).returncode != 0:
         raise UsageError(f"{branch!r} is no name for a branch", "choose another with --branch")
+    ref = f"refs/heads/{branch}"
+    place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
     with CommitFiles(repo, base.commit) as files:
         results = generate(series, Tree(files))
@@ -148,7 +150,6 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
             patches = tuple(_patch_record(result) for result in results)
             return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
         commits = _commits(base, series, results, author, wish.signoff, files)
-    ref = f"refs/heads/{branch}"
     with scratch_repo(repo, keep_objects=not wish.dry_run) as scratch:
         made = make_commits(scratch, ref, base.commit, author, commits) if commits else ()
         head = made[-1].commit if made else base.commit
@@ -158,7 +159,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     if wish.dry_run:
         return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)
     state = _set_branch(repo, ref, previous, head, wish.force)
-    where = _check_out(repo, branch, wish.worktree) if wish.worktree else ""
+    where = _check_out(repo, ref, place) if place else ""
     return _record(base, branch, state, patches, previous, head, diff, where)
 
 
@@ -353,21 +354,17 @@ def _set_branch(repo: Repo, ref: str, previous: str, head: str, force: bool) -> 
                 f"the branch {name} exists ({previous[:12]}) and holds what patchgen did not make",
                 "choose another name with --branch, or replace it with --force",
             )
-    done = repo.git(
-        "update-ref", "-m", "patchgen apply", ref, head, previous or "0" * 40, check=False
-    )
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip()
+    update = ("update-ref", "-m", "patchgen apply", ref, head, previous or "0" * 40)
+    if repo.git(*update, check=False).returncode != 0:
         now = repo.commit_id(ref) or ""
-        if now == head:
-            return BranchState.UNCHANGED
-        if now != previous:
+        if now not in (previous, head):
             raise WouldLoseWork(
                 f"the branch {name} was changed by somebody else meanwhile",
                 "look at it, then run patchgen apply again",
             )
-        repo.git("update-ref", "-m", "patchgen apply", ref, head, previous or "0" * 40)
-        raise InternalError(f"git update-ref failed once: {said}", "run patchgen apply again")
+        if now == previous:
+            # Nobody was faster: once more, for git's own words about what is wrong.
+            repo.git(*update)
     return BranchState.REPLACED if previous else BranchState.CREATED
 
 
@@ -383,22 +380,20 @@ def _checked_out(repo: Repo, ref: str) -> str:
     return ""
 
 
-def check_worktree(path: Path) -> Path:
-    """The absolute path for a new work tree.
+def _worktree_place(repo: Repo, ref: str, path: Path) -> Path:
+    """The absolute path for the work tree: new, or one where the branch is checked out already.
 
-    :raise WorktreeInUse: something is there
+    :raise WorktreeInUse: something else is there
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken and _checked_out(repo, ref) != str(path):
         raise WorktreeInUse(f"{path} exists", "give --worktree a directory that does not exist yet")
     return path
 
 
-def _check_out(repo: Repo, branch: str, path: Path) -> str:
-    ref = f"refs/heads/{branch}"
-    place = _checked_out(repo, ref)
-    if place and Path(place) == path.absolute():
-        return place
-    target = check_worktree(path)
-    repo.git("worktree", "add", "--quiet", str(target), branch)
-    return str(target)
+def _check_out(repo: Repo, ref: str, path: Path) -> str:
+    if _checked_out(repo, ref) != str(path):
+        branch = ref.removeprefix("refs/heads/")
+        repo.git("worktree", "add", "--quiet", str(path), branch)
+    return str(path)

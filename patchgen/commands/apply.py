@@ -61,14 +61,11 @@ def drift_text(patch: PatchRecord) -> list[str]:
 def text(record: BranchRecord) -> str:
     """The record for people."""
     lines = [record.diff] if record.diff else []
-    lines.append(
-        f"QEMU {record.version}, {record.tag} = {record.base[:12]}, from {record.origin}: {record.place}"
-    )
+    base = f"{record.tag} = {record.base[:12]}"
+    lines.append(f"QEMU {record.version}, {base}, from {record.origin}: {record.place}")
     for patch in record.patches:
-        lines.append(
-            f"  {patch.number:02} {patch.state.value:<13} {patch.commit[:12]:<12} {_stat(patch):<22}"
-            f" {patch.subject}"
-        )
+        state = f"{patch.number:02} {patch.state.value:<13} {patch.commit[:12]:<12}"
+        lines.append(f"  {state} {_stat(patch):<22} {patch.subject}")
         lines.extend(drift_text(patch))
     files = {file.path for patch in record.patches for file in patch.files}
     added = sum(file.added for patch in record.patches for file in patch.files)

@@ -264,12 +264,16 @@ def definitions(source: CSource) -> list[tuple[str, str, int]]:
         node = stack.pop()
         for child in node.named_children:
             kind = child.type
-            if (kind.startswith("preproc_") and kind not in (
-                "preproc_def",
-                "preproc_function_def",
-                "preproc_include",
-                "preproc_call",
-            )) or kind in ("ERROR", "linkage_specification", "declaration_list"):
+            if (
+                kind.startswith("preproc_")
+                and kind
+                not in (
+                    "preproc_def",
+                    "preproc_function_def",
+                    "preproc_include",
+                    "preproc_call",
+                )
+            ) or kind in ("ERROR", "linkage_specification", "declaration_list"):
                 stack.append(child)
             elif kind in ("preproc_def", "preproc_function_def"):
                 _add(found, "macro", source, child.child_by_field_name("name"))
