@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from patchgen.errors import (
     WorktreeInUse,
     WouldLoseWork,
 )
-from patchgen.git.fastimport import MadeCommit, NewCommit, make_commits
+from patchgen.git.fastimport import NewCommit, make_commits
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
 from patchgen.git.scratch import scratch_repo
@@ -138,7 +139,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     """
     repo = base.repo
     branch = wish.branch or f"cpr/{base.tag}"
-    if repo.git("check-ref-format", "--branch", branch, check=False).returncode != 0:
+    if not _good_name(repo, branch):
         raise UsageError(f"{branch!r} is no name for a branch", "choose another with --branch")
     ref = f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
@@ -152,9 +153,10 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
         commits = _commits(base, series, results, author, wish.signoff, files)
     with scratch_repo(repo, keep_objects=not wish.dry_run) as scratch:
         made = make_commits(scratch, ref, base.commit, author, commits) if commits else ()
-        head = made[-1].commit if made else base.commit
-        stats, diff = _read_back(scratch, base.commit, made, results, wish.diff)
-    patches = _patch_records(results, made, stats)
+        head = made[-1] if made else base.commit
+        back = _read_back(scratch, base.commit, head, results)
+        diff = _diff(scratch, base.commit, head) if wish.diff else ""
+    patches = _patch_records(results, back)
     previous = repo.commit_id(ref) or ""
     if wish.dry_run:
         return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)
@@ -180,8 +182,15 @@ def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
         commits = _commits(base, kept, [result for _, result in fit], author, False, files)
     with scratch_repo(base.repo, keep_objects=False) as scratch:
         made = make_commits(scratch, "refs/heads/preview", base.commit, author, commits)
-        shown = scratch.git("show", "--no-color", "--stat", "-p", made[-1].commit).stdout
+        shown = scratch.git("show", "--no-color", "--stat", "-p", made[-1]).stdout
     return _patch_record(last), shown.decode("utf-8", "replace")
+
+
+def _good_name(repo: Repo, branch: str) -> bool:
+    """Whether git takes the name; only unusual ones are worth asking git about."""
+    if re.fullmatch(r"\w[\w-]*(?:[./]\w[\w-]*)*", branch, re.ASCII) and ".lock" not in branch:
+        return True
+    return repo.git("check-ref-format", "--branch", branch, check=False).returncode == 0
 
 
 def _commits(
@@ -209,42 +218,46 @@ def _commits(
     return commits
 
 
-def _read_back(
-    repo: Repo,
-    base: str,
-    made: Sequence[MadeCommit],
-    results: Sequence[PatchResult],
-    want_diff: bool,
-) -> tuple[list[tuple[FileStat, ...]], str]:
+@dataclass(frozen=True)
+class _ReadBack:
+    """A commit as git tells it: ids, and the diff as unidiff read it."""
+
+    commit: str
+    tree: str
+    files: tuple[FileStat, ...]
+
+
+def _read_back(repo: Repo, base: str, head: str, results: Sequence[PatchResult]) -> list[_ReadBack]:
     """Each commit's diff read by unidiff, checked against what the engine meant to change."""
-    if not made:
-        return [], ""
+    if head == base:
+        return []
     from unidiff.patch import PatchSet
 
     log = repo.git(
         "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
-        "--format=%x01", f"{base}..{made[-1].commit}",
+        "--format=%x01%H %T", f"{base}..{head}",
     ).stdout  # fmt: skip
     # Latin-1 keeps every byte apart, whatever the encoding of a source file.
-    texts = log.decode("latin-1").split("\x01\n")[1:]
+    texts = log.decode("latin-1").split("\x01")[1:]
     intended = [result for result in results if result.state is not State.ALREADY_THERE]
-    stats = []
+    back = []
     for result, text in zip(intended, texts, strict=True):
-        patch = PatchSet(text.strip("\n") + "\n", metadata_only=True)
-        stat = tuple(FileStat(f.path, f.added, f.removed) for f in patch)
-        if {f.path for f in stat} != set(result.files):
+        ids, _, diff = text.partition("\n")
+        patch = PatchSet(diff.strip("\n") + "\n", metadata_only=True)
+        files = tuple(FileStat(f.path, f.added, f.removed) for f in patch)
+        if {f.path for f in files} != set(result.files):
             raise InternalError(
                 f"patch {result.number} changes other files than it should",
                 "please report it with the output of `patchgen apply --dry-run --diff`",
             )
-        stats.append(stat)
-    diff = ""
-    if want_diff:
-        shown = repo.git(
-            "log", "--reverse", "--no-color", "-p", "--stat", f"{base}..{made[-1].commit}"
-        )
-        diff = shown.stdout.decode("utf-8", "replace")
-    return stats, diff
+        commit, _, tree = ids.partition(" ")
+        back.append(_ReadBack(commit, tree, files))
+    return back
+
+
+def _diff(repo: Repo, base: str, head: str) -> str:
+    shown = repo.git("log", "--reverse", "--no-color", "-p", "--stat", f"{base}..{head}")
+    return shown.stdout.decode("utf-8", "replace")
 
 
 def _patch_record(result: PatchResult) -> PatchRecord:
@@ -259,29 +272,16 @@ def _patch_record(result: PatchResult) -> PatchRecord:
 
 
 def _patch_records(
-    results: Sequence[PatchResult],
-    made: Sequence[MadeCommit],
-    stats: Sequence[tuple[FileStat, ...]],
+    results: Sequence[PatchResult], back: Sequence[_ReadBack]
 ) -> tuple[PatchRecord, ...]:
-    pairs = iter(zip(made, stats, strict=True))
+    made = iter(back)
     records = []
     for result in results:
-        if result.state is State.ALREADY_THERE:
-            records.append(_patch_record(result))
-            continue
-        commit, stat = next(pairs)
-        records.append(
-            PatchRecord(
-                result.number,
-                result.name,
-                result.subject,
-                result.state,
-                commit.commit,
-                commit.tree,
-                stat,
-                by_text=result.by_text,
-            )
-        )
+        record = _patch_record(result)
+        if result.state is not State.ALREADY_THERE:
+            commit = next(made)
+            record = replace(record, commit=commit.commit, tree=commit.tree, files=commit.files)
+        records.append(record)
     return tuple(records)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchgen.errors import GitFailed
 from patchgen.git.repo import Identity, Repo
 
 
@@ -25,14 +24,6 @@ class NewCommit:
     date: int
     files: Mapping[str, bytes]
     modes: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class MadeCommit:
-    """A commit that is in the repository now."""
-
-    commit: str
-    tree: str
 
 
 def _data(payload: bytes) -> bytes:
@@ -66,10 +57,11 @@ def _stream(ref: str, base: str, author: Identity, commits: Sequence[NewCommit])
 
 def make_commits(
     repo: Repo, ref: str, base: str, author: Identity, commits: Sequence[NewCommit]
-) -> tuple[MadeCommit, ...]:
-    """Make *commits* on top of *base*; *ref* ends at the last of them.
+) -> tuple[str, ...]:
+    """Make *commits* on top of *base*; *ref* ends at the last of them. Returns their ids.
 
     *ref* must be one that nobody else uses: a kill leaves at most that ref and unused objects.
+    The objects stay in fast-import's pack: it then sees them in a next run and writes none again.
 
     :raise GitFailed: the repository cannot be written
     """
@@ -79,7 +71,7 @@ def make_commits(
             "-c",
             "core.fsync=none",
             "-c",
-            "fastimport.unpackLimit=1000",
+            "fastimport.unpackLimit=1",
             "fast-import",
             "--quiet",
             "--force",
@@ -91,22 +83,4 @@ def make_commits(
         for line in marks.read_text(encoding="ascii").splitlines():
             mark, _, commit = line.partition(" ")
             ids[int(mark[1:])] = commit
-    ordered = [ids[n] for n in range(1, len(commits) + 1)]
-    trees = tree_ids(repo, ordered)
-    return tuple(MadeCommit(commit, tree) for commit, tree in zip(ordered, trees, strict=True))
-
-
-def tree_ids(repo: Repo, commits: Sequence[str]) -> list[str]:
-    """The tree id of each commit.
-
-    :raise GitFailed: one of them is not there
-    """
-    if not commits:
-        return []
-    asked = "".join(f"{commit}^{{tree}}\n" for commit in commits).encode()
-    answer = repo.git("cat-file", "--batch-check=%(objectname)", stdin=asked)
-    trees = answer.stdout.decode("ascii").split("\n")[:-1]
-    for commit, tree in zip(commits, trees, strict=True):
-        if tree.endswith("missing"):
-            raise GitFailed(f"the commit {commit} is not there", "run patchgen apply again")
-    return trees
+    return tuple(ids[n] for n in range(1, len(commits) + 1))
