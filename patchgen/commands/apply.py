@@ -12,6 +12,8 @@ from patchgen.source.options import add_source_options
 from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 
+RECORD = BranchRecord
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""

@@ -30,6 +30,9 @@ class ListRecord:
     patches: tuple[ListedPatch, ...]
 
 
+RECORD = ListRecord
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command has no options of its own."""
 

@@ -37,6 +37,9 @@ class ShowRecord:
     report: tuple[str, ...] = ()
 
 
+RECORD = ShowRecord
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("number", type=int, metavar="N", help="number of the patch, from 1")

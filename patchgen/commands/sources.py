@@ -96,6 +96,9 @@ class _Collector:
             self.add(source, place, [], reason=exc.message)
 
 
+RECORD = Sources
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_source_options(parser)
