@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_WARNING = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? warning: (?P<text>.*)$")
+_WARNING = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? warning: (?P<text>.*)$")
 _ERROR = re.compile(
-    r"^(?P<file>[^\s:][^:\n]*):\d+:(?:\d+:)? (?:fatal )?error: |\bERROR: |^ERROR|: error: "
+    r"^(?P<file>[^\s:]+):\d+:(?:\d+:)? (?:fatal )?error: |\bERROR: |^ERROR|: error: "
     r"|undefined reference to|^make(\[\d+\])?: \*\*\* |^collect2: |^FAILED: |^ninja: error:"
 )
 _UPWARD = re.compile(r"^(?:\.\./)+(?:src/)?")

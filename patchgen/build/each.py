@@ -230,11 +230,10 @@ class _Each:
     def _one(self, patch: SubjectPatch, before: str) -> EachCommit:
         started = time.monotonic()
         silent = Progress(_NoMeter())
-        self.session.start(before)
-        outcome = self.session.attempt(patch, silent)
-        retried = outcome.code != 0
-        if retried:
-            self.ui.warn(f"patch {patch.number} does not compile; trying it in a clean directory")
+        outcome = self._first(patch, before, silent)
+        retried = outcome is None
+        if outcome is None:
+            self.ui.warn(f"patch {patch.number} failed to compile; once more in a clean directory")
             outcome = self._retry(patch, before, silent)
         source = str(self.session.walk.work.source)
         choice = outcome.choice
@@ -252,6 +251,21 @@ class _Each:
             retried=retried,
             seconds=round(time.monotonic() - started, 1),
         )
+
+    def _first(self, patch: SubjectPatch, before: str, silent: Progress) -> _Outcome | None:
+        """An attempt in the directory as it is; ``None`` if it failed, maybe by what is in it.
+
+        :raise BuildError: a directory that was empty cannot be configured for the tree *before*
+        """
+        fresh = not self.session.walk.work.build.is_dir()
+        try:
+            self.session.start(before)
+        except BuildError:
+            if fresh:
+                raise
+            return None
+        outcome = self.session.attempt(patch, silent)
+        return outcome if outcome.code == 0 else None
 
     def _retry(self, patch: SubjectPatch, before: str, silent: Progress) -> _Outcome:
         """The second attempt, from nothing; the directory becomes that of the walk if it works.
