@@ -50,10 +50,12 @@ class Module(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar path: where its content has to be, relative to the tree
     :ivar probe: a file of it that shows that the content is there
     :ivar wrap: meson's wrap file, which names its revision and URL (later eras)
+    :ivar url: where it is today; old trees name servers that are gone
     """
 
     path: str
     probe: str
+    url: str = ""
     wrap: str = ""
 
     @property

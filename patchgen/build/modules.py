@@ -127,7 +127,8 @@ def _from_url(url: str, wanted: str, module: Module) -> Supply | None:
     if not (wanted and repo.commit_id(wanted)):
         what = [wanted] if wanted else ["HEAD"]
         for refs in (what, ["+refs/heads/*:refs/heads/*"]):
-            done = repo.git("fetch", "--quiet", "--no-tags", url, *refs, check=False)
+            slow = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=20"]
+            done = repo.git(*slow, "fetch", "--quiet", "--no-tags", url, *refs, check=False)
             if done.returncode == 0:
                 break
         else:
@@ -192,8 +193,8 @@ def supply_module(
 
     Asked in order: the tree, *given* (module path or name -> directory, repository or URL),
     ``PATCHGEN_<NAME>``, the user's repository's own submodule, the cache, the distribution's
-    sources in the cache, the URL in the tree. The exact revision anywhere but on the network wins
-    over another one that comes earlier.
+    sources in the cache, the URL in the tree, the module's home of today. What the user named is
+    taken as it is; of the rest the exact revision wins, and the network is asked last.
 
     :raise ModuleMissing: no place has it
     """
@@ -203,17 +204,18 @@ def supply_module(
     best = _as_told(module, given, wanted)
     found = [] if best else [one for one in _at_hand(files.repo, module, wanted) if one]
     best = best or next((one for one in found if one.exact), None)
-    url = module_url(files, module)
-    if best is None and url and not found:
-        ui.step(f"fetching {module.path} from {url}")
-        best = _from_url(url, wanted, module)
+    urls = [url for url in (module_url(files, module), module.url) if url]
+    for url in dict.fromkeys(urls):
+        if best is None and not found:
+            ui.step(f"fetching {module.path} from {url}")
+            best = _from_url(url, wanted, module)
     if best is None and found:
         best = found[0]
     if best is None:
         raise ModuleMissing(
             f"{module.path} (a git submodule of QEMU) is at no place that was asked",
             f"give its directory, git repository or URL: --submodule {module.path}=PLACE",
-            f"revision {wanted or 'unknown'}, URL in the tree: {url or 'none'}",
+            f"revision {wanted or 'unknown'}, asked: {', '.join(urls) or 'no URL'}",
         )
     if not best.exact:
         ui.warn(f"{module.path} is taken from {best.origin}, not the revision this tree names")

@@ -40,7 +40,7 @@ def write_json(path: Path, value: object) -> None:
     partial.replace(path)
 
 
-def _finished(work: Workdir, subject: BuildSubject) -> BuildRecord | None:
+def _finished(plan: Plan, work: Workdir, subject: BuildSubject) -> BuildRecord | None:
     """The record of a finished build of that tree, with this run's tag and commit."""
     try:
         data = (work.home / "metadata.json").read_bytes()
@@ -58,6 +58,8 @@ def _finished(work: Workdir, subject: BuildSubject) -> BuildRecord | None:
         commit=subject.commit,
         pristine=subject.pristine,
         patches=len(subject.patches),
+        # The commit of the earlier run may be gone by now.
+        reproduce=reproducer(plan, subject),
     )
 
 
@@ -74,7 +76,7 @@ def build_subject(
     work = plan.workdir(subject.tree)
     work.home.mkdir(parents=True, exist_ok=True)
     with FileLock(work.home / "lock"):
-        record = _finished(work, subject)
+        record = _finished(plan, work, subject)
         if record:
             ui.step(f"built before: {record.binary}")
             return record
@@ -83,10 +85,11 @@ def build_subject(
 
 def _configured(plan: Plan, work: Workdir, subject: BuildSubject, ui: Ui) -> _Configured:
     mark = work.home / _CONFIGURED
-    try:
-        return msgspec.json.decode(mark.read_bytes(), type=_Configured)
-    except (OSError, msgspec.MsgspecError):
-        pass
+    if work.source.is_dir() and work.build.is_dir():
+        try:
+            return msgspec.json.decode(mark.read_bytes(), type=_Configured)
+        except (OSError, msgspec.MsgspecError):
+            pass
     work.log.unlink(missing_ok=True)
     ui.step(f"exporting {subject.tag} (tree {subject.tree[:12]}) to {work.source}")
     export_source(plan, subject.repo, subject.tree, work.source)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from build_helpers import QuietUi, Work, make_tree, seal
 
@@ -11,7 +12,10 @@ from patchgen.build.modules import Supply, supply_module
 from patchgen.build.treefiles import TreeFiles
 from patchgen.errors import ModuleMissing
 
-MODULE = next(era for era in load_eras() if era.name == "make").module[0]
+# Without its home of today: these tests stay off the network.
+MODULE = msgspec.structs.replace(
+    next(era for era in load_eras() if era.name == "make").module[0], url=""
+)
 
 
 class Scene:
