@@ -78,6 +78,8 @@ class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar summary: regular expression of a line of configure's summary, with ``{name}`` for the
         feature's escaped name and a group ``value``
     :ivar meson: version to install, ``tree`` if the tree brings it, empty if there is none
+    :ivar wheels: where a tree brings its meson; a repacked one without it takes the meson that
+        the interpreter has
     :ivar commands: command -> Debian package
     :ivar build: the build command without its targets
     :ivar binary: path of the emulator in the build directory
@@ -99,6 +101,7 @@ class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tools: tuple[str, ...]
     flags: tuple[str, ...] = ()
     no_blobs: tuple[str, ...] = ()
+    wheels: str = ""
     subdirs: tuple[str, ...] = ()
     module: tuple[Module, ...] = ()
     silence: tuple[Silence, ...] = ()

@@ -82,7 +82,8 @@ def make_plan(subject: BuildSubject, options: BuildOptions, ui: Ui) -> Plan:
     """
     files = TreeFiles(subject.repo, subject.tree)
     era = select_era(files)
-    tools = find_toolchain(era, ui)
+    bare = bool(era.wheels) and not files.exists(era.wheels)
+    tools = find_toolchain(era, ui, own_meson=bare)
     linked = TreeFiles(subject.repo, subject.commit)
     given = dict(options.submodules)
     supplies = tuple(

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock
 
 from patchgen.build.eras import Era, PythonNeed
@@ -121,9 +122,10 @@ def ensure_meson(version: str, python: Path, ui: Ui) -> Path:
     return meson
 
 
-def find_toolchain(era: Era, ui: Ui) -> Toolchain:
+def find_toolchain(era: Era, ui: Ui, *, own_meson: bool = False) -> Toolchain:
     """All programs of a build of that era.
 
+    :param own_meson: the tree lacks the meson that its era brings: the interpreter must have one
     :raise ToolMissing: one is not installed; says which and its Debian package
     :raise MesonMissing: the pinned meson cannot be had
     """
@@ -132,7 +134,12 @@ def find_toolchain(era: Era, ui: Ui) -> Toolchain:
         wanted = compiler.split()[-1] if command == "cc" else command
         if command != "python3" and find(wanted) is None:
             raise ToolMissing(f"{wanted} is not installed", f"apt install {package}")
-    python = find_python(era.python)
+    need = era.python
+    if own_meson:
+        need = msgspec.structs.replace(
+            need, modules=(*need.modules, "mesonbuild"), packages=(*need.packages, "meson")
+        )
+    python = find_python(need)
     ccache = None if compiler.startswith("ccache") else shutil.which("ccache")
     if ccache is None and "ccache" not in compiler:
         ui.warn("ccache is not installed: every build compiles everything (apt install ccache)")
