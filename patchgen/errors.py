@@ -196,6 +196,60 @@ class BuildError(PatchgenError):
     exit_code = 4
 
 
+class ToolMissing(BuildError):
+    """A command that the build needs (compiler, make, ninja, python) is not installed."""
+
+    code = "PG401"
+
+
+class LibraryMissing(BuildError):
+    """configure misses a library or its headers."""
+
+    code = "PG402"
+
+
+class FeatureMissing(BuildError):
+    """configure succeeded, and left out a feature of the named set."""
+
+    code = "PG403"
+
+
+class ConfigureFailed(BuildError):
+    """configure failed in a way that no other code describes."""
+
+    code = "PG404"
+
+
+class CompileFailed(BuildError):
+    """make or ninja failed."""
+
+    code = "PG405"
+
+
+class ModuleMissing(BuildError):
+    """The content of a git submodule that the build needs is at no place that was asked."""
+
+    code = "PG406"
+
+
+class MesonMissing(BuildError):
+    """The pinned meson of this QEMU is not at hand and cannot be installed."""
+
+    code = "PG407"
+
+
+class UnknownEra(BuildError):
+    """The tree is built in no way that qemu-ref/eras describes."""
+
+    code = "PG408"
+
+
+class PatchBroken(BuildError):
+    """A commit of the series does not compile, in a clean build directory either."""
+
+    code = "PG409"
+
+
 # --- checks: PG5xx ----------------------------------------------------------------------------
 
 

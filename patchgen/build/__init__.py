@@ -1,1 +1,1 @@
-"""Configure and compile a tree, guided by the data in qemu-ref."""
+"""Configures and compiles a QEMU tree, out of tree in the cache; data in ``qemu-ref/eras``."""

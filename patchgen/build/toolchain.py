@@ -1,0 +1,184 @@
+"""The programs that build: compiler, ccache, python, the era's meson, ninja."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from patchgen.build.eras import Era, PythonNeed
+from patchgen.errors import MesonMissing, ToolMissing
+from patchgen.paths import cache_dir
+from patchgen.ui import Ui
+
+# What a user's shell may set and what would change the build without showing in its flags.
+UNSET = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "V")
+_CCACHE_SIZE = "5G"
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What one build is done with.
+
+    :ivar cc: compiler command without ccache
+    :ivar cc_version: first line of its ``--version``
+    :ivar python: interpreter for configure
+    :ivar meson: path of the pinned meson, ``None`` if the tree needs none from us
+    :ivar ninja: path of ninja, ``None`` in the make era
+    """
+
+    cc: str
+    cc_version: str
+    ccache: str | None
+    python: Path
+    meson: Path | None
+    ninja: Path | None
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, text=True)
+    except OSError:
+        return ""
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if done.returncode == 0 and lines else ""
+
+
+def find(command: str) -> str | None:
+    """*command* beside the running interpreter (a venv's ninja), else on PATH."""
+    beside = Path(sys.executable).parent / command
+    if beside.is_file() and os.access(beside, os.X_OK):
+        return str(beside)
+    return shutil.which(command)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _python_fits(path: str, need: PythonNeed) -> bool:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])" + "".join(
+        f"; import {name}" for name in need.modules
+    )
+    version = _first_line(path, "-W", "ignore", "-c", code)
+    if not version or _number(version) < _number(need.min):
+        return False
+    return not need.below or _number(version) < _number(need.below)
+
+
+def find_python(need: PythonNeed) -> Path:
+    """An interpreter that fits: ``PATCHGEN_PYTHON``, the system's, then the running one.
+
+    :raise ToolMissing: none does
+    """
+    own = os.environ.get("PATCHGEN_PYTHON")
+    tried = [own] if own else ["/usr/bin/python3", sys.executable]
+    for path in tried:
+        if Path(path).is_file() and _python_fits(path, need):
+            return Path(path)
+    bounds = f">= {need.min}" + (f" and < {need.below}" if need.below else "")
+    modules = f" with {', '.join(need.modules)}" if need.modules else ""
+    raise ToolMissing(
+        f"this QEMU is configured by a Python {bounds}{modules}; none of {', '.join(tried)} is one",
+        f"apt install {' '.join(need.packages)}, or set PATCHGEN_PYTHON to such an interpreter",
+    )
+
+
+def ensure_meson(version: str, python: Path, ui: Ui) -> Path:
+    """The meson of *version*, installed by pip into a venv in the cache when it is not there yet.
+
+    :raise MesonMissing: the venv cannot be made, or pip cannot get that version
+    """
+    home = cache_dir() / "meson" / version
+    meson = home / "bin" / "meson"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.parent / f"{version}.lock"):
+        if _first_line(str(meson), "--version") == version:
+            return meson
+        ui.step(f"installing meson {version} in {home}")
+        shutil.rmtree(home, ignore_errors=True)
+        steps = (
+            ([str(python), "-m", "venv", str(home)], "apt install python3-venv"),
+            (
+                [str(home / "bin" / "pip"), "install", "--quiet", f"meson=={version}"],
+                f"make pip reach a package index, or unpack meson {version} as {meson}",
+            ),
+        )
+        for command, fix in steps:
+            done = subprocess.run(command, capture_output=True, check=False, text=True)
+            if done.returncode != 0:
+                shutil.rmtree(home, ignore_errors=True)
+                raise MesonMissing(
+                    f"meson {version}, which this QEMU needs, cannot be installed",
+                    fix,
+                    (done.stdout + done.stderr).strip(),
+                )
+    return meson
+
+
+def find_toolchain(era: Era, ui: Ui, *, own_meson: bool = False) -> Toolchain:
+    """All programs of a build of that era.
+
+    :param own_meson: the tree lacks the meson that its era brings: the interpreter must have one
+    :raise ToolMissing: one is not installed; says which and its Debian package
+    :raise MesonMissing: the pinned meson cannot be had
+    """
+    compiler = os.environ.get("CC") or "cc"
+    for command, package in era.commands.items():
+        wanted = compiler.split()[-1] if command == "cc" else command
+        if command != "python3" and find(wanted) is None:
+            raise ToolMissing(f"{wanted} is not installed", f"apt install {package}")
+    need = era.python
+    if own_meson:
+        need = msgspec.structs.replace(
+            need, modules=(*need.modules, "mesonbuild"), packages=(*need.packages, "meson")
+        )
+    python = find_python(need)
+    ccache = None if compiler.startswith("ccache") else shutil.which("ccache")
+    if ccache is None and "ccache" not in compiler:
+        ui.warn("ccache is not installed: every build compiles everything (apt install ccache)")
+    pinned = ensure_meson(era.meson, python, ui) if era.meson not in {"", "tree"} else None
+    ninja = find("ninja") if era.ninja else None
+    return Toolchain(
+        cc=compiler,
+        cc_version=_first_line(*compiler.split(), "--version"),
+        ccache=ccache,
+        python=python,
+        meson=pinned,
+        ninja=Path(ninja) if ninja else None,
+    )
+
+
+def build_env(tools: Toolchain) -> dict[str, str]:
+    """The variables that a build sets on top of the user's environment.
+
+    ccache's base directory is that of all builds, so that the same file of two trees is compiled
+    once: paths in commands become relative, and the directory itself is kept out of the hash.
+    """
+    cache = cache_dir()
+    env = {"LC_ALL": "C.UTF-8", "PYTHON": str(tools.python), "CC": tools.cc}
+    if tools.ccache:
+        env |= {
+            "CC": f"ccache {tools.cc}",
+            "CCACHE_DIR": os.environ.get("CCACHE_DIR") or str(cache / "ccache"),
+            "CCACHE_BASEDIR": str(cache),
+            "CCACHE_NOHASHDIR": "1",
+            "CCACHE_MAXSIZE": _CCACHE_SIZE,
+            # The exported files are new, and their content is what counts.
+            "CCACHE_SLOPPINESS": "include_file_mtime,include_file_ctime",
+        }
+    if tools.ninja:
+        env["NINJA_STATUS"] = "[%f/%t] "
+        env["PATH"] = f"{tools.ninja.parent}:{os.environ.get('PATH', '')}"
+    return env
+
+
+def full_env(extra: dict[str, str]) -> dict[str, str]:
+    """The whole environment of a build: the user's, without what :data:`UNSET` names."""
+    return {**{k: v for k, v in os.environ.items() if k not in UNSET}, **extra}
