@@ -146,7 +146,9 @@ def _cached_tags() -> list[str]:
         return []
     spaces = ("refs/patchgen/upstream/tags/", "refs/patchgen/distro/", "refs/tags/")
     out = repo.git("for-each-ref", "--format=%(refname)", *spaces).stdout.decode()
-    return [ref.removeprefix(space) for ref in out.split() for space in spaces if ref.startswith(space)]
+    return [
+        ref.removeprefix(space) for ref in out.split() for space in spaces if ref.startswith(space)
+    ]
 
 
 def _ask_repo(found: _Collector, place: str) -> None:

@@ -28,7 +28,7 @@ from patchgen.errors import (
 from patchgen.git.repo import Repo
 from patchgen.paths import cache_dir
 from patchgen.source.cache import cache_path, cached_repo
-from patchgen.source.tags import KnownTag, file_version, known_commit, known_tags
+from patchgen.source.tags import KnownTag, file_version, known_commit, known_tags, release_key
 from patchgen.ui import Ui
 
 _MAIN_FILES = ("vl.c", "softmmu/vl.c", "system/vl.c")
@@ -372,7 +372,8 @@ def _from_distro(tag: str, ui: Ui) -> Base:
         failures = [f"{x.name}: {x.reason}" for x in suites if x.reason]
         packages = [x for suite in suites for x in suite.packages if x.tag == tag]
         if not packages:
-            have = sorted({x.tag for suite in suites for x in suite.packages})
+            offered = {x.tag for suite in suites for x in suite.packages}
+            have = sorted(offered, key=lambda x: release_key(x) or ())
             why = f"has {', '.join(have)}, not {tag}" if have else "has no QEMU"
             raise _Miss(place, ", ".join([why, *failures]), answered=not failures)
         for package in packages:
