@@ -16,6 +16,7 @@ from patchgen.config import Config
 from patchgen.errors import (
     BadArchive,
     CacheError,
+    GitFailed,
     GitMissing,
     NotARepo,
     NotQemu,
@@ -118,7 +119,8 @@ def resolve(tag: str, *, repo: str | None, source: str | None, config: Config, u
             # The repository of the configuration, or a package, is unusable; others may do.
             if len(steps) == 1 or isinstance(exc, NotQemu):
                 raise
-            missed.append(_Miss(name, exc.message, answered=False))
+            place = f"repository {config.repo}" if name == "repo" else name
+            missed.append(_Miss(place, exc.message, answered=False))
         if len(steps) > 1:
             ui.step(f"{missed[-1].place}: {missed[-1].reason}")
     raise _unavailable(tag, missed, repo=None)
@@ -285,7 +287,7 @@ def _from_cache(tag: str, ui: Ui, *, alone: bool) -> Base:
         revisions.append(f"refs/patchgen/upstream/heads/{tag}")
     try:
         found = _find(repo, revisions)
-    except RepoError as exc:
+    except GitFailed as exc:
         raise CacheError(
             f"the cache {path} is damaged: {exc.message}", f"remove it (rm -r {path})"
         ) from exc

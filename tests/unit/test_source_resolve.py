@@ -15,6 +15,7 @@ from patchgen.config import Config, load_config
 from patchgen.errors import (
     BadArchive,
     CacheError,
+    GitMissing,
     NotARepo,
     NotQemu,
     SourceUnavailable,
@@ -265,6 +266,13 @@ def test_damaged_package_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     cache_path().mkdir()
     with pytest.raises(CacheError):
         find("v5.2.0", source="cache")
+
+
+def test_git_missing_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find("v5.2.0", repo=str(write_tree(tmp_path / "qemu")))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(GitMissing):
+        find("v5.2.0")
 
 
 def test_second_patchgen_waits_and_says_so(tmp_path: Path) -> None:
