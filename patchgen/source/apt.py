@@ -308,11 +308,16 @@ class _State:
     def packages(self) -> tuple[SourcePackage, ...]:
         """Every version of qemu in the index, not only apt's candidate.
 
-        :raise AptFailed: there is no index
+        :raise AptFailed: there is no index, or an empty one
         """
         if not self._conf.is_file():
             raise AptFailed("its index was never fetched")
-        out = _run(["apt-cache", "-c", str(self._conf), "showsrc", "--only-source", "qemu"])
+        try:
+            out = _run(["apt-cache", "-c", str(self._conf), "showsrc", "--only-source", "qemu"])
+        except AptFailed as exc:
+            # Its advice is for who writes source entries by hand.
+            empty = "deb-src" in exc.reason
+            raise AptFailed("has no index of source packages") if empty else exc from None
         found: dict[str, SourcePackage] = {}
         for version in re.findall(r"^Version: (\S+)$", out, re.MULTILINE):
             upstream = upstream_version(version)

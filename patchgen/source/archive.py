@@ -225,7 +225,9 @@ def tar_entries(path: Path, progress: Progress | None = None) -> Iterator[Entry]
     except BrokenPipeError:
         raise  # git's end of the pipe, not the archive
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as exc:
-        raise _bad(name, f"the archive is damaged ({exc})") from exc
+        # tarfile lists what each decompressor said, a line each; an error is one line.
+        why = str(exc).partition("\n")[0].rstrip(":") or type(exc).__name__
+        raise _bad(name, f"the archive is damaged ({why})") from exc
 
 
 def directory_entries(top: Path) -> Iterator[Entry]:

@@ -16,6 +16,7 @@ from patchgen.config import Config
 from patchgen.errors import (
     BadArchive,
     CacheError,
+    GitFailed,
     GitMissing,
     NotARepo,
     NotQemu,
@@ -28,7 +29,7 @@ from patchgen.errors import (
 from patchgen.git.repo import Repo
 from patchgen.paths import cache_dir
 from patchgen.source.cache import cache_path, cached_repo
-from patchgen.source.tags import KnownTag, file_version, known_commit, known_tags
+from patchgen.source.tags import KnownTag, file_version, known_commit, known_tags, release_key
 from patchgen.ui import Ui
 
 _MAIN_FILES = ("vl.c", "softmmu/vl.c", "system/vl.c")
@@ -118,7 +119,8 @@ def resolve(tag: str, *, repo: str | None, source: str | None, config: Config, u
             # The repository of the configuration, or a package, is unusable; others may do.
             if len(steps) == 1 or isinstance(exc, NotQemu):
                 raise
-            missed.append(_Miss(name, exc.message, answered=False))
+            place = f"repository {config.repo}" if name == "repo" else name
+            missed.append(_Miss(place, exc.message, answered=False))
         if len(steps) > 1:
             ui.step(f"{missed[-1].place}: {missed[-1].reason}")
     raise _unavailable(tag, missed, repo=None)
@@ -285,7 +287,7 @@ def _from_cache(tag: str, ui: Ui, *, alone: bool) -> Base:
         revisions.append(f"refs/patchgen/upstream/heads/{tag}")
     try:
         found = _find(repo, revisions)
-    except RepoError as exc:
+    except GitFailed as exc:
         raise CacheError(
             f"the cache {path} is damaged: {exc.message}", f"remove it (rm -r {path})"
         ) from exc
@@ -372,7 +374,8 @@ def _from_distro(tag: str, ui: Ui) -> Base:
         failures = [f"{x.name}: {x.reason}" for x in suites if x.reason]
         packages = [x for suite in suites for x in suite.packages if x.tag == tag]
         if not packages:
-            have = sorted({x.tag for suite in suites for x in suite.packages})
+            offered = {x.tag for suite in suites for x in suite.packages}
+            have = sorted(offered, key=lambda x: release_key(x) or ())
             why = f"has {', '.join(have)}, not {tag}" if have else "has no QEMU"
             raise _Miss(place, ", ".join([why, *failures]), answered=not failures)
         for package in packages:
