@@ -14,6 +14,7 @@ from patchgen.engine.series import Entry, Series
 from patchgen.engine.tree import Tree
 from patchgen.errors import (
     BranchCheckedOut,
+    DriftError,
     ForeignBranch,
     InternalError,
     UsageError,
@@ -25,6 +26,7 @@ from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
 from patchgen.git.scratch import scratch_repo
 from patchgen.source.resolve import Base
+from patchgen.ui import Ui
 
 _TRAILER = "Patchgen"
 
@@ -104,6 +106,7 @@ class Wish:
 
     :ivar branch: its name without ``refs/heads/``; empty means ``cpr/TAG``
     :ivar worktree: directory to check it out in, or ``None``
+    :ivar private: no branch of the user's, but a ref that only patchgen uses
     """
 
     branch: str = ""
@@ -112,6 +115,7 @@ class Wish:
     force: bool = False
     dry_run: bool = False
     diff: bool = False
+    private: bool = False
 
 
 def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool) -> str:
@@ -141,7 +145,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     branch = wish.branch or f"cpr/{base.tag}"
     if not _good_name(repo, branch):
         raise UsageError(f"{branch!r} is no name for a branch", "choose another with --branch")
-    ref = f"refs/heads/{branch}"
+    ref = f"refs/patchgen/build/{base.tag}" if wish.private else f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
     with CommitFiles(repo, base.commit) as files:
@@ -160,9 +164,34 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     previous = repo.commit_id(ref) or ""
     if wish.dry_run:
         return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)
-    state = _set_branch(repo, ref, previous, head, wish.force)
+    state = _set_branch(repo, ref, previous, head, wish.force or wish.private)
     where = _check_out(repo, ref, place) if place else ""
     return _record(base, branch, state, patches, previous, head, diff, where)
+
+
+def require_branch(base: Base, series: Series, whole: bool, ui: Ui) -> BranchRecord:
+    """The branch of the series for a step that needs it, made if it is missing.
+
+    A branch of that name that may not be replaced is left alone, and so is the branch when only a
+    part of the series is wanted (*whole* is false): a private ref holds the commits then.
+
+    :raise DriftError: a patch drifted
+    """
+    record = None
+    if whole:
+        try:
+            record = make_branch(base, series, Wish())
+        except (ForeignBranch, BranchCheckedOut) as exc:
+            ui.warn(f"{exc.message}; it is left alone, the series is used without it")
+    if record is None:
+        record = make_branch(base, series, Wish(private=True))
+    if record.drifts:
+        numbers = sorted({drift.patch for drift in record.drifts})
+        raise DriftError(
+            f"patches {', '.join(map(str, numbers))} do not fit {base.tag}",
+            f"see `patchgen apply {base.tag} --dry-run`; --upto N takes the patches before",
+        )
+    return record
 
 
 def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchgen.build.record import BuildOptions, BuildRecord, EachRecord
-from patchgen.build.subject import BuildSubject, subject_of
+from patchgen.build.subject import BuildSubject, SubjectPatch, subject_of
 from patchgen.config import Config, load_config
 from patchgen.errors import UsageError
 from patchgen.ui import Ui
@@ -23,6 +23,7 @@ class PackagesRecord:
 
 
 Record = BuildRecord | EachRecord | PackagesRecord
+RECORD = Record
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +75,20 @@ def _subject(args: argparse.Namespace, config: Config, ui: Ui) -> BuildSubject:
     base = resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
     if args.pristine:
         return subject_of(base.repo, args.tag, base.commit)
-    raise NotImplementedError("the series")
+    from patchgen.branch import require_branch
+    from patchgen.engine.series import load_default_series
+
+    series = load_default_series()
+    record = require_branch(base, series.upto(args.upto), args.upto is None, ui)
+    patches = tuple(
+        SubjectPatch(p.number, p.subject, p.commit, p.tree, tuple(f.path for f in p.files))
+        for p in record.patches
+        if p.commit
+    )
+    ui.step(f"{len(patches)} patches on {base.tag}: {record.branch} {record.state.value}")
+    return BuildSubject(
+        base.repo, args.tag, base.version, base.commit, record.head, record.tree, patches
+    )
 
 
 def _options(args: argparse.Namespace, config: Config) -> BuildOptions:

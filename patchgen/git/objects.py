@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from types import TracebackType
 from typing import Self
 
 from patchgen.errors import GitFailed
-from patchgen.git.repo import Repo
+from patchgen.git.repo import Repo, git_environment
 
 
 class CommitFiles:
@@ -61,7 +60,7 @@ class CommitFiles:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **self._repo.env},
+                env=git_environment(self._repo.env),
             )
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None

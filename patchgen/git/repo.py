@@ -18,6 +18,23 @@ from patchgen.errors import GitFailed, GitMissing, NoIdentity, NotARepo
 # translations would make messages unpredictable.
 _ENV = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "GIT_OPTIONAL_LOCKS": "0"}
 
+# A hook or `git rebase --exec` may have started us: its repository is not the one we were told.
+_FOREIGN = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+)
+
+
+def git_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a git process: the user's, sealed, with *more* on top."""
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return {**kept, **_ENV, **more}
+
 
 def run_git(
     args: Sequence[str],
@@ -32,7 +49,7 @@ def run_git(
     :raise GitMissing: git is not installed
     :raise GitFailed: it exited non-zero and *check* is set
     """
-    full_env = {**os.environ, **_ENV, **(env or {})}
+    full_env = git_environment(env or {})
     try:
         done = subprocess.run(
             ["git", *args], cwd=cwd, env=full_env, input=stdin, capture_output=True, check=False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,9 +35,7 @@ def scratch_repo(repo: Repo, *, keep_objects: bool) -> Iterator[Repo]:
         if keep_objects:
             env["GIT_OBJECT_DIRECTORY"] = str(objects)
         else:
-            others = os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
-            paths = [_quoted(objects), *([others] if others else [])]
-            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = ":".join(paths)
+            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(objects)
         yield Repo(scratch, env)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

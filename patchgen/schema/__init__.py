@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -23,8 +23,10 @@ def schema_of(command: str) -> dict[str, Any]:
     """
     record = importlib.import_module(f"patchgen.commands.{command}").RECORD
     # Paths and the like are printed as strings, which is what the encoder's hook makes of them.
-    (reference,), parts = msgspec.json.schema_components(
-        [record], ref_template="#/$defs/{name}", schema_hook=lambda _: {"type": "string"}
+    references, parts = msgspec.json.schema_components(
+        get_args(record) or [record],
+        ref_template="#/$defs/{name}",
+        schema_hook=lambda _: {"type": "string"},
     )
     error = {
         "type": "object",
@@ -32,7 +34,7 @@ def schema_of(command: str) -> dict[str, Any]:
         "required": ["code", "message", "fix"],
     }
     head = {"command": {"const": command}, "version": {"type": "string"}}
-    done = {**head, "ok": {"type": "boolean"}, "result": reference}
+    done = {**head, "ok": {"type": "boolean"}, "result": {"anyOf": list(references)}}
     failed = {**head, "ok": {"const": False}, "error": error}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from build_helpers import QuietUi, Work, make_tree, seal
 
 from patchgen.build.record import BuildOptions, EachCommit, EachRecord
 from patchgen.build.subject import subject_of, touched
@@ -13,6 +12,7 @@ from patchgen.build.whole import build_subject
 from patchgen.commands import build as command
 from patchgen.config import Config
 from patchgen.errors import UsageError
+from tests.unit.build_helpers import QuietUi, Work, make_tree, seal
 
 DEFAULTS = {
     "tag": "v9",

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from build_helpers import QuietUi, Work, meson_tree, seal
 
 from patchgen.build.each import build_each, choose
 from patchgen.build.eras import load_eras
@@ -14,6 +13,7 @@ from patchgen.build.record import BuildOptions, EachRecord, Workdir
 from patchgen.build.subject import subject_of
 from patchgen.config import Config
 from patchgen.errors import CompileFailed, PatchBroken
+from tests.unit.build_helpers import QuietUi, Work, meson_tree, seal
 
 ERAS = {era.name: era for era in load_eras()}
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from build_helpers import Work, make_tree, meson_tree, seal
 
 from patchgen.build.eras import load_eras, select_era
 from patchgen.build.treefiles import TreeFiles
 from patchgen.errors import UnknownEra
+from tests.unit.build_helpers import Work, make_tree, meson_tree, seal
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from build_helpers import MAKE_SUMMARY, MESON_SUMMARY, Work, make_tree, meson_tree, seal
 
 from patchgen.build.eras import Era, load_eras
 from patchgen.build.features import (
@@ -16,6 +15,7 @@ from patchgen.build.features import (
 )
 from patchgen.build.treefiles import TreeFiles
 from patchgen.errors import FeatureMissing
+from tests.unit.build_helpers import MAKE_SUMMARY, MESON_SUMMARY, Work, make_tree, meson_tree, seal
 
 ERAS = {era.name: era for era in load_eras()}
 

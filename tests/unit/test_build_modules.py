@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build_helpers import QuietUi, Work, make_tree, seal
 
 from patchgen.build.eras import load_eras
 from patchgen.build.modules import Supply, supply_module
 from patchgen.build.treefiles import TreeFiles
 from patchgen.errors import ModuleMissing
+from tests.unit.build_helpers import QuietUi, Work, make_tree, seal
 
 # Without its home of today: these tests stay off the network.
 MODULE = msgspec.structs.replace(

@@ -5,16 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from build_helpers import (
-    MAKE_SUMMARY,
-    MESON_SUMMARY,
-    QuietUi,
-    Work,
-    configure_script,
-    make_tree,
-    meson_tree,
-    seal,
-)
 
 from patchgen.build.diagnostics import errors_of, failure_detail, warnings_of
 from patchgen.build.record import BuildOptions, BuildRecord
@@ -27,6 +17,16 @@ from patchgen.errors import (
     FeatureMissing,
     LibraryMissing,
     ToolMissing,
+)
+from tests.unit.build_helpers import (
+    MAKE_SUMMARY,
+    MESON_SUMMARY,
+    QuietUi,
+    Work,
+    configure_script,
+    make_tree,
+    meson_tree,
+    seal,
 )
 
 OPTIONS = BuildOptions(jobs=2)

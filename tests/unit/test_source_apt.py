@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from source_help import Steps, seal, write_tar
 
 from patchgen.config import load_config
 from patchgen.errors import SourceUnavailable, UnknownTag
 from patchgen.source import apt
 from patchgen.source.resolve import Base, resolve
+from tests.unit.source_help import Steps, seal, write_tar
 
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt-get is not installed")
 

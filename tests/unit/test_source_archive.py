@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from source_help import FILES, MTIME, member, seal, write_tar, write_tree
 
 from patchgen.errors import BadArchive, NotQemu
 from patchgen.git.repo import Repo
 from patchgen.source.archive import Imported, Part, directory_entries, import_parts, tar_entries
 from patchgen.source.cache import cached_repo, locked
 from patchgen.ui import Ui
+from tests.unit.source_help import FILES, MTIME, member, seal, write_tar, write_tree
 
 REF = "refs/patchgen/distro/v5.2.0"
 DATE = 1607442919

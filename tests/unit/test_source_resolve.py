@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from source_help import FILES, Steps, git, seal, write_repo, write_tar, write_tree
 
 from patchgen.cli import run
 from patchgen.config import Config, load_config
@@ -26,6 +25,7 @@ from patchgen.source import apt, resolve, tags
 from patchgen.source.cache import cache_path, cached_repo, locked
 from patchgen.source.resolve import Base, is_url
 from patchgen.source.tags import KnownTag, known_tags
+from tests.unit.source_help import FILES, Steps, git, seal, write_repo, write_tar, write_tree
 
 V52 = 1607442919
 
