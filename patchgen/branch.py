@@ -25,6 +25,8 @@ from patchgen.git.fastimport import NewCommit, make_commits
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
 from patchgen.git.scratch import scratch_repo
+from patchgen.paths import data_dir
+from patchgen.pins import PinState, compare, load_pins
 from patchgen.source.resolve import Base
 from patchgen.ui import Ui
 
@@ -76,6 +78,7 @@ class BranchRecord:
     :ivar base: id of the commit below the first patch
     :ivar head, tree: the last commit and its tree; the base's where there is no commit
     :ivar previous: what the branch was before, empty if it is new
+    :ivar pin: how the trees compare with those pinned for this base tree
     :ivar diff: the whole diff, where it was asked for
     """
 
@@ -92,6 +95,7 @@ class BranchRecord:
     previous: str
     patches: tuple[PatchRecord, ...]
     worktree: str = ""
+    pin: PinState = PinState.UNKNOWN
     diff: str = field(default="", repr=False)
 
     @property
@@ -324,7 +328,8 @@ def _record(
     diff: str = "",
     worktree: str = "",
 ) -> BranchRecord:
-    tree = next((p.tree for p in reversed(patches) if p.tree), base.tree)
+    made = [(patch.name, patch.tree) for patch in patches if patch.tree]
+    pins = load_pins(data_dir("qemu-ref") / "pins.toml")
     return BranchRecord(
         base.tag,
         base.version,
@@ -335,10 +340,11 @@ def _record(
         state,
         base.commit,
         head,
-        tree,
+        made[-1][1] if made else base.tree,
         previous,
         patches,
         worktree,
+        compare(pins, base.tree, made),
         diff,
     )
 

@@ -78,7 +78,9 @@ def text(record: BranchRecord) -> str:
             " written"
         )
         return "\n".join(lines)
-    lines.append(f"{len(files)} files, +{added} -{removed}; tree {record.tree[:12]}")
+    pinned = {"equal": ", as pinned", "different": ", NOT as pinned", "unknown": ""}
+    tree = f"tree {record.tree[:12]}{pinned[record.pin.value]}"
+    lines.append(f"{len(files)} files, +{added} -{removed}; {tree}")
     said = {
         "created": f"branch {record.branch} created at {record.head[:12]}",
         "replaced": f"branch {record.branch} is {record.head[:12]} now, was {record.previous}",
