@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from patchgen.engine.cbody import find_in_body, invocations
+from patchgen.engine.cbody import checked_calls, find_in_body, invocations
 from patchgen.engine.csource import CSource, ancestor, declared_by, definitions
 from patchgen.engine.site import (
     Candidate,
@@ -48,7 +48,7 @@ def find_c(source: CSource, at: At, file: str) -> list[Site]:
         if len(functions) != 1:
             raise _enclosing_miss(source, "function", at.function, len(functions), file)
         return find_in_body(source, functions[0], at, file)
-    return invocations(source, at, None)
+    return checked_calls(source, at) if at.checked else invocations(source, at, None)
 
 
 def candidates_c(source: CSource, at: At, file: str) -> tuple[Candidate, ...]:
@@ -112,9 +112,28 @@ def _functions(source: CSource, name: str) -> list[Site]:
             start, end = _block(source, owner.start_byte, owner.end_byte)
             inner = (line_end(source.text, body.start_byte), _brace_line(source, body))
             sites.append(
-                Site(start, end, Shape.BLOCK, inner, inner_indent=b"    ", captures={"name": name})
+                Site(
+                    start,
+                    end,
+                    Shape.BLOCK,
+                    inner,
+                    _locals_end(source, body),
+                    inner_indent=b"    ",
+                    captures={"name": name},
+                )
             )
     return sites or _functions_by_text(source, name)
+
+
+def _locals_end(source: CSource, body: Node) -> int:
+    """Offset of the line behind the declarations that a body starts with."""
+    end = body.start_byte
+    for child in body.named_children:
+        if child.type == "declaration":
+            end = child.end_byte - 1
+        elif child.type != "comment":
+            break
+    return line_end(source.text, end)
 
 
 def _functions_by_text(source: CSource, name: str) -> list[Site]:

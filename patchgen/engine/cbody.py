@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tree_sitter import Node
 
@@ -48,20 +49,34 @@ def _walk(node: Node) -> Iterator[Node]:
 
 
 def _statement_site(source: CSource, node: Node, body: Node | None = None) -> Site:
-    """A statement as whole lines; *body* is what stands between its braces, if it has any."""
+    """A statement as whole lines, with the comment that stands directly above it.
+
+    *body* is what stands between its braces, if it has any.
+    """
     text = source.text
+    start = line_start(text, node.start_byte)
+    above = node.prev_named_sibling
+    while above is not None and above.type == "comment" and _directly_above(text, above, start):
+        start = line_start(text, above.start_byte)
+        above = above.prev_named_sibling
     indent = indent_at(text, node.start_byte)
     inner = None
     if body is not None and body.type == "compound_statement":
         inner = (line_end(text, body.start_byte), line_start(text, body.end_byte - 1))
     return Site(
-        line_start(text, node.start_byte),
+        start,
         line_end(text, node.end_byte - 1),
         Shape.LINE,
         inner,
         indent=indent,
         inner_indent=indent + b"    ",
     )
+
+
+def _directly_above(text: bytes, comment: Node, start: int) -> bool:
+    """Whether a comment has lines of its own and ends on the line above *start*."""
+    alone = not text[line_start(text, comment.start_byte) : comment.start_byte].strip()
+    return alone and line_end(text, comment.end_byte - 1) == start
 
 
 def _header(source: CSource, node: Node) -> str:
@@ -144,6 +159,8 @@ def find_in_body(source: CSource, function: Site, at: At, file: str) -> list[Sit
         return _by_text(source, function, at)
     if at.if_ is not None or at.loop is not None or at.case is not None:
         nested = _nested(source, scope, at)
+        if at.part is not None:
+            return [_condition_site(node) for node, _ in nested]
         if not at.has_leaf:
             return [_statement_site(source, node, body) for node, body in nested]
         if len(nested) != 1:
@@ -186,6 +203,36 @@ def _calls(source: CSource, scope: Node, at: At) -> list[Site]:
         if node is not None:
             sites[node.start_byte] = _statement_site(source, node)
     return list(sites.values())
+
+
+def _condition_site(node: Node) -> Site:
+    """What stands between the parentheses of an ``if`` or ``while``."""
+    condition = node.child_by_field_name("condition")
+    assert condition is not None
+    return Site(condition.start_byte + 1, condition.end_byte - 1, Shape.INLINE)
+
+
+def checked_calls(source: CSource, at: At) -> list[Site]:
+    """Calls in a file as statements, each with the ``if`` that looks at its result.
+
+    That ``if`` holds the call in its condition, or follows the statement that makes the call. A
+    call that nobody checks is no site.
+    """
+    sites = []
+    for call in invocations(source, at, None):
+        node = source.root.descendant_for_byte_range(call.start, call.start)
+        while node is not None and node.type not in _STATEMENTS:
+            node = node.parent
+        if node is None:
+            continue
+        last: Node | None = node
+        if node.type != "if_statement":
+            last = node.next_named_sibling
+        if last is None or last.type != "if_statement":
+            continue
+        site, end = _statement_site(source, node), line_end(source.text, last.end_byte - 1)
+        sites.append(replace(site, end=end, captures=call.captures))
+    return sites
 
 
 def _by_text(source: CSource, function: Site, at: At) -> list[Site]:

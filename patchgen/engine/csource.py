@@ -253,6 +253,20 @@ def enclosing_function(source: CSource, offset: int) -> str:
     return source.source(declarator).decode() if declarator is not None else ""
 
 
+_CONTAINERS: Final = frozenset(
+    {
+        "preproc_if",
+        "preproc_ifdef",
+        "preproc_elif",
+        "preproc_elifdef",
+        "preproc_else",
+        "ERROR",
+        "linkage_specification",
+        "declaration_list",
+    }
+)
+
+
 def definitions(source: CSource) -> list[tuple[str, str, int]]:
     """What a file defines at its top: (kind, name, byte offset) for each.
 
@@ -264,16 +278,7 @@ def definitions(source: CSource) -> list[tuple[str, str, int]]:
         node = stack.pop()
         for child in node.named_children:
             kind = child.type
-            if (
-                kind.startswith("preproc_")
-                and kind
-                not in (
-                    "preproc_def",
-                    "preproc_function_def",
-                    "preproc_include",
-                    "preproc_call",
-                )
-            ) or kind in ("ERROR", "linkage_specification", "declaration_list"):
+            if kind in _CONTAINERS:
                 stack.append(child)
             elif kind in ("preproc_def", "preproc_function_def"):
                 _add(found, "macro", source, child.child_by_field_name("name"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -15,6 +16,8 @@ from patchgen.engine.fragment import render
 from patchgen.engine.listanchor import FINDERS, candidates_in_list, defined_by
 from patchgen.engine.site import DriftKind, Miss, Shape, Site
 from patchgen.engine.spec import C_KINDS, At, Edit
+
+_INCLUDE = re.compile(rb'\s*#\s*include\s+[<"]([^">]+)[">]\s*')
 
 
 @dataclass
@@ -71,12 +74,13 @@ def find(document: Document, at: At) -> list[Site]:
 def _locate(document: Document, at: At, count: str) -> list[Site]:
     sites = find(document, at)
     if not sites:
+        miss = DriftKind.NOT_FOUND if count == "1" else DriftKind.COUNT
         nearby = (
             candidates_c(document.source, at, document.path)
             if at.kind in C_KINDS
             else candidates_in_list(document.text, at, document.path)
         )
-        raise Miss(DriftKind.NOT_FOUND, f"{at} is not there", nearby)
+        raise Miss(miss, f"{at} is not there", nearby)
     if count == "1" and len(sites) > 1:
         raise Miss(DriftKind.AMBIGUOUS, f"{at} is there {len(sites)} times")
     return sites
@@ -107,6 +111,8 @@ def _block(text: bytes, before: bytes, behind: bytes) -> bytes:
 
 def _placed_text(document: Document, site: Site, place: str, text: bytes) -> tuple[int, bytes]:
     """(offset, bytes) for inserting *text* at a *place* of the site."""
+    if place in ("local", "top"):
+        return _below_locals(document.text, site, place, text)
     if place in ("first", "last"):
         if site.inner is None:
             raise Miss(DriftKind.NOT_FOUND, f"the anchor has no inside to put text {place} in")
@@ -121,13 +127,26 @@ def _placed_text(document: Document, site: Site, place: str, text: bytes) -> tup
     return offset, _block(text, document.text[:offset], document.text[offset:])
 
 
+def _below_locals(text: bytes, site: Site, place: str, new: bytes) -> tuple[int, bytes]:
+    """(offset, bytes) for one more local, or for a first paragraph of statements."""
+    offset = site.locals_end
+    if offset is None or site.inner is None:
+        raise Miss(DriftKind.NOT_FOUND, "the function is not parsed, so its top is not known")
+    lines = _lines(new.strip(b"\n"), site.inner_indent, b"")
+    none_yet = offset == site.inner[0]
+    if place == "top" and not none_yet:
+        lines = b"\n" + lines
+    if (place == "top" or none_yet) and not text[offset:].startswith((b"\n", b"}")):
+        lines += b"\n"
+    return offset, lines
+
+
 def _verb_change(
     document: Document, site: Site, edit: Edit, texts: tuple[bytes, ...]
 ) -> list[tuple[int, int, bytes]]:
     """(start, end, new bytes) of each change that an edit makes at one site, in file order."""
     if edit.insert is not None:
-        place = next(p for p in ("before", "after", "first", "last") if getattr(edit.insert, p))
-        offset, new = _placed_text(document, site, place, texts[0])
+        offset, new = _placed_text(document, site, edit.insert.place, texts[0])
         return [(offset, offset, new)]
     if edit.wrap is not None:
         return [
@@ -154,16 +173,25 @@ def _defined(kind: str, text: bytes) -> tuple[tuple[str, str], ...]:
     return tuple((kind, name) for name in defined_by(kind, text))
 
 
+def _included(text: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers that a text includes, if it does nothing else."""
+    lines = [_INCLUDE.fullmatch(line) for line in text.splitlines() if line.strip()]
+    found = [line.group(1).decode() for line in lines if line]
+    return tuple(("include", name) for name in found) if len(found) == len(lines) else ()
+
+
 def _defines(edit: Edit, path: str, text: bytes) -> tuple[tuple[str, str], ...]:
     at = edit.at
     if at is None or edit.insert is None:
         return ()
-    inside = edit.insert.first or edit.insert.last
+    inside = edit.insert.place not in ("before", "after")
     if at.kind in C_KINDS:
         if not path.endswith((".c", ".h")) or at.in_body or at.parameter or at.kind == "call":
             return ()
-        return () if inside or at.member or at.enumerator else _defined("function", text)
-    if at.kind == "file":
+        if inside or at.member or at.enumerator or at.entry or at.field:
+            return ()
+        return _included(text) or _defined("function", text)
+    if at.kind in ("file", "preproc"):
         if path.endswith((".c", ".h")):
             return _defined("function", text)
         return _defined("qapi", text) if path.endswith(".json") else ()
@@ -175,9 +203,14 @@ def _already(document: Document, edit: Edit, text: bytes) -> bool:
 
     :raise Miss: a part of it is, and a part is not
     """
-    if edit.present is not None and find(document, edit.present):
-        return True
-    names = _defines(edit, document.path, text)
+    return all_there(document, _defines(edit, document.path, text))
+
+
+def all_there(document: Document, names: tuple[tuple[str, str], ...]) -> bool:
+    """Whether the file has all of the names (kind, name); ``False`` if there are none.
+
+    :raise Miss: it has some of them, and others not
+    """
     if not names:
         return False
     there = [
@@ -189,6 +222,19 @@ def _already(document: Document, edit: Edit, text: bytes) -> bool:
         missing = ", ".join(name for _, name in names if name not in there)
         raise Miss(DriftKind.PARTLY_THERE, f"{', '.join(there)} is there already, {missing} is not")
     return bool(there)
+
+
+def _present(document: Document, edit: Edit) -> bool:
+    """Whether the anchor that stands for the edit's result matches.
+
+    :raise Miss: it does, and a rule for any number of sites has sites left
+    """
+    if edit.present is None or not find(document, edit.present):
+        return False
+    if edit.count != "1" and edit.insert is None and edit.at and find(document, edit.at):
+        reason = f"{edit.present} is there already, and so is {edit.at}"
+        raise Miss(DriftKind.PARTLY_THERE, reason)
+    return True
 
 
 def _named(kind: str, name: str) -> At:
@@ -214,6 +260,8 @@ def apply_edit(
     assert at is not None
     per_site = at.call is not None and any("@<" in template for template in templates)
     texts: tuple[bytes, ...] = ()
+    if _present(document, edit):
+        return Placed(document, there=True)
     if not per_site:
         texts = tuple(render(t, values, where) for t in templates)
         if texts and _already(document, edit, texts[0]):
@@ -225,18 +273,35 @@ def apply_edit(
             both = ChainMap(dict(site.captures), cast(MutableMapping[str, object], values))
             texts = tuple(render(t, both, where) for t in templates)
         changes.extend(_verb_change(document, site, edit, texts))
-    if edit.insert is not None and all(_stands(document, edit, change) for change in changes):
+    if _changed_already(document, edit, changes):
         return Placed(document, there=True, sites=len(sites))
     changed = document.replaced(changes)
     _check_after(document, changed, edit, sites, changes)
     return Placed(changed, by_text=any(site.by_text for site in sites), sites=len(sites))
 
 
+def _changed_already(document: Document, edit: Edit, changes: list[tuple[int, int, bytes]]) -> bool:
+    """Whether every change finds its own result.
+
+    :raise Miss: some do, and some do not
+    """
+    if edit.insert is not None:
+        there = [_stands(document, edit, change) for change in changes]
+    elif edit.replace is not None:
+        there = [document.text[start:end] == new for start, end, new in changes]
+    else:
+        return False
+    if any(there) and not all(there):
+        reason = f"{sum(there)} of {len(there)} places have it already"
+        raise Miss(DriftKind.PARTLY_THERE, reason)
+    return all(there)
+
+
 def _stands(document: Document, edit: Edit, change: tuple[int, int, bytes]) -> bool:
     """Whether an insertion's bytes already stand where they would be put."""
     assert edit.insert is not None
     offset, _, new = change
-    forward = edit.insert.after is not None or edit.insert.first is not None
+    forward = edit.insert.place in ("after", "first", "top")
     if not new.endswith(b"\n"):
         near = document.text[offset : offset + len(new)]
         return near == new if forward else document.text[:offset].endswith(new)

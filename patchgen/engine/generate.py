@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from patchgen.engine.edit import Document, apply_edit, find
+from patchgen.engine.canchor import defined_in
+from patchgen.engine.edit import Document, all_there, apply_edit, find
 from patchgen.engine.facts import Facts
 from patchgen.engine.fragment import render
 from patchgen.engine.series import Entry, Series, text_of, values
 from patchgen.engine.site import Candidate, DriftKind, Miss
-from patchgen.engine.spec import At, Edit, Holding
+from patchgen.engine.spec import At, Edit, Files
 from patchgen.engine.tree import Tree
 
 
@@ -110,10 +111,10 @@ class _PatchRun:
         if self._drifts:
             self._lost[self._entry.number] = self._all_text()
             return self._outcome(State.DRIFTED, {})
-        files = {
-            path: doc.text for path, doc in self._open.items() if doc.text != self._tree.read(path)
-        }
-        files.update(self._created)
+        files = dict(self._created)
+        for path, document in self._open.items():
+            if document.text != self._tree.read(path):
+                files[path] = document.text
         self._tree.edits.update(files)
         self._kept.update({path: self._open[path] for path in files if path in self._open})
         if not self._already:
@@ -140,34 +141,45 @@ class _PatchRun:
         try:
             if edit.when is not None and not self._facts.holds(edit.when):
                 return
-            path = self._path(edit)
             if edit.create is not None:
-                self._create(index, edit, path, where)
-                return
-            templates = tuple(text_of(v, self._entry.fragments, where) for v in values(edit))
-            placed = apply_edit(self._document(path), edit, templates, self._facts, where)
+                there = [self._create(edit, self._path(edit), where)]
+            else:
+                there = []
+                for path in self._paths(edit):
+                    there.append(self._apply(index, edit, path, where))
         except Miss as miss:
             self._drifts.append(self._drift(index, edit, path, miss))
             return
-        self._open[path] = placed.document
-        if placed.there:
+        if all(there):
             self._already.append(index)
+        elif any(there):
+            reason = f"{sum(there)} of {len(there)} files have it already"
+            partly = Miss(DriftKind.PARTLY_THERE, reason)
+            self._drifts.append(self._drift(index, edit, path, partly))
         else:
             self._done += 1
-        if placed.by_text:
-            self._by_text.append(index)
 
-    def _create(self, index: int, edit: Edit, path: str, where: str) -> None:
+    def _apply(self, index: int, edit: Edit, path: str, where: str) -> bool:
+        """Make an edit in one file; true if it was there already."""
+        templates = tuple(text_of(v, self._entry.fragments, where) for v in values(edit))
+        placed = apply_edit(self._document(path), edit, templates, self._facts, where)
+        self._open[path] = placed.document
+        if placed.by_text and index not in self._by_text:
+            self._by_text.append(index)
+        return placed.there
+
+    def _create(self, edit: Edit, path: str, where: str) -> bool:
+        """Create a file; true if it is there, with all that it is created with."""
         template = text_of(edit.create or "", self._entry.fragments, where)
         content = render(template, self._facts, where)
         present = self._tree.read(path)
-        if present == content:
-            self._already.append(index)
-        elif present is not None:
-            raise Miss(DriftKind.PARTLY_THERE, f"{path} exists with other content")
-        else:
+        if present is None:
             self._created[path] = content
-            self._done += 1
+            return False
+        names = tuple(defined_in(content)) if path.endswith((".c", ".h")) else ()
+        if present == content or all_there(self._document(path), names):
+            return True
+        raise Miss(DriftKind.PARTLY_THERE, f"{path} exists with other content")
 
     def _document(self, path: str) -> Document:
         if path not in self._open:
@@ -178,10 +190,15 @@ class _PatchRun:
             self._open[path] = kept if kept and kept.text == text else Document(path, text)
         return self._open[path]
 
+    def _paths(self, edit: Edit) -> tuple[str, ...]:
+        if isinstance(edit.file, Files) and edit.file.each:
+            return edit.file.each
+        return (self._path(edit),)
+
     def _path(self, edit: Edit) -> str:
         if isinstance(edit.file, str):
             return edit.file
-        if isinstance(edit.file, Holding):
+        if isinstance(edit.file, Files):
             return self._holder(edit.file)
         there = [p for p in edit.file if p in self._created or self._tree.exists(p)]
         if len(there) == 1:
@@ -190,7 +207,7 @@ class _PatchRun:
             raise Miss(DriftKind.FILE_MISSING, f"none of {', '.join(edit.file)} is in this tree")
         raise Miss(DriftKind.FILE_AMBIGUOUS, f"{' and '.join(there)} are both in this tree")
 
-    def _holder(self, file: Holding) -> str:
+    def _holder(self, file: Files) -> str:
         kind, _, name = file.holding.partition(" ")
         at = At(**{kind: name})  # type: ignore[arg-type]
         word = name.encode()
@@ -248,6 +265,6 @@ def _spelled(edit: Edit) -> str:
     """The edit's file as the series file says it, for reports before it is known."""
     if isinstance(edit.file, str):
         return edit.file
-    if isinstance(edit.file, Holding):
-        return f"(holding {edit.file.holding})"
+    if isinstance(edit.file, Files):
+        return " and ".join(edit.file.each) or f"(holding {edit.file.holding})"
     return " or ".join(edit.file)

@@ -127,10 +127,12 @@ def _find_make(text: bytes, at: At) -> list[Site]:
     for found in _MAKE_LIST.finditer(text):
         if found.group(1).decode() != at.make:
             continue
+        wanted = (at.entry or at.holding or "").encode()
+        word = re.compile(rb"(?<!\S)" + re.escape(wanted) + rb"(?!\S)")
         if at.entry is None:
-            sites.append(Site(found.start(), found.end(), Shape.LINE))
+            if at.holding is None or word.search(text, found.start(2), found.end(2)):
+                sites.append(Site(found.start(), found.end(), Shape.LINE))
             continue
-        word = re.compile(rb"(?<!\S)" + re.escape(at.entry.encode()) + rb"(?!\S)")
         sites.extend(
             Site(hit.start(), hit.end(), Shape.INLINE, separator=b" ")
             for hit in word.finditer(text, found.start(2), found.end(2))
@@ -166,7 +168,8 @@ def _find_meson(text: bytes, at: At) -> list[Site]:
         if target != at.meson:
             continue
         if at.entry is None:
-            sites.append(Site(line_start(text, start), line_end(text, end), Shape.LINE))
+            if at.holding is None or f"'{at.holding}'".encode() in text[start:end]:
+                sites.append(Site(line_start(text, start), line_end(text, end), Shape.LINE))
             continue
         quoted = b"'" + at.entry.encode() + b"'"
         for hit in re.compile(re.escape(quoted)).finditer(text, start, end):
@@ -218,6 +221,44 @@ def _maintainers_names(text: bytes) -> list[Named]:
     return [(m.group(1).decode("utf-8", "replace"), m.start(1)) for m in _SECTION.finditer(text)]
 
 
+_PREPROC = re.compile(
+    rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b((?:\\\n|[^\n])*)\n?", re.MULTILINE
+)
+
+
+def _preproc_blocks(text: bytes) -> Iterator[tuple[str, int, int, int, int]]:
+    """(condition, start, start and end of the first branch, end) of each ``#if … #endif``."""
+    stack: list[tuple[str, int, int, int | None]] = []
+    for found in _PREPROC.finditer(text):
+        word = found.group(1).decode()
+        if word.startswith("if"):
+            rest = squeeze(re.sub(rb"/\*.*?\*/|//.*", b"", found.group(2)))
+            stack.append((f"{word} {rest}", found.start(), found.end(), None))
+        elif stack:
+            condition, start, inner, branch = stack.pop()
+            if word == "endif":
+                yield condition, start, inner, branch or found.start(), found.end()
+            else:
+                stack.append((condition, start, inner, branch or found.start()))
+
+
+def _find_preproc(text: bytes, at: At) -> list[Site]:
+    wanted = squeeze(at.preproc or "").removeprefix("#")
+    return [
+        Site(start, end, Shape.BLOCK, (inner, branch))
+        for condition, start, inner, branch, end in sorted(_preproc_blocks(text), key=_by_start)
+        if condition == wanted
+    ]
+
+
+def _by_start(block: tuple[str, int, int, int, int]) -> int:
+    return block[1]
+
+
+def _preproc_names(text: bytes) -> list[Named]:
+    return [(condition, start) for condition, start, *_ in _preproc_blocks(text)]
+
+
 def _find_file(text: bytes, at: At) -> list[Site]:
     if at.file == "start":
         return [Site(0, 0, Shape.BLOCK)]
@@ -260,6 +301,7 @@ FINDERS: dict[str, tuple[Finder, Callable[[bytes], list[Named]]]] = {
     "make": (_find_make, _make_names),
     "meson": (_find_meson, _meson_names),
     "maintainers": (_find_maintainers, _maintainers_names),
+    "preproc": (_find_preproc, _preproc_names),
     "file": (_find_file, _no_names),
     "text": (_find_text, _text_names),
 }
@@ -267,7 +309,9 @@ FINDERS: dict[str, tuple[Finder, Callable[[bytes], list[Named]]]] = {
 
 def candidates_in_list(text: bytes, at: At, file: str) -> tuple[Candidate, ...]:
     """Names of the anchor's kind that resemble the one looked for."""
-    wanted = at.entry if at.kind in ("make", "meson") and at.entry else at.name
+    wanted = at.name
+    if at.kind in ("make", "meson"):
+        wanted = at.entry or at.holding or wanted
     if at.kind == "text":
         wanted = squeeze(wanted)
     return nearest(wanted, FINDERS[at.kind][1](text), text, file)
@@ -275,4 +319,5 @@ def candidates_in_list(text: bytes, at: At, file: str) -> tuple[Candidate, ...]:
 
 def defined_by(kind: str, text: bytes) -> list[str]:
     """Names that a fragment of that kind of file defines; used to see what is already there."""
-    return [name for name, _ in FINDERS[kind][1](text)] if kind in ("qapi", "hx", "trace") else []
+    known = kind in ("qapi", "hx", "trace", "maintainers")
+    return [name for name, _ in FINDERS[kind][1](text)] if known else []

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from patchgen.engine.facts import Fact
-from patchgen.engine.spec import C_KINDS, KINDS, VERBS, At, Edit, Insert, Patch
+from patchgen.engine.spec import C_KINDS, KINDS, PLACES, VERBS, At, Edit, Files, Insert, Patch
 from patchgen.errors import FragmentError, SeriesError, UnknownPatch
 
 _NAME = re.compile(r"(\d\d)-[a-z0-9-]+\.toml")
@@ -125,9 +125,11 @@ def _check_edit(edit: Edit, where: str) -> None:
         if at is not None:
             _check_at(at, where)
     if edit.insert is not None:
-        places = [p for p in ("before", "after", "first", "last") if getattr(edit.insert, p)]
+        places = [p for p in PLACES if getattr(edit.insert, p)]
         if len(places) != 1:
-            raise SeriesError(f"{where}: insert needs one place", "before, after, first or last")
+            raise SeriesError(f"{where}: insert needs one place", "one of " + ", ".join(PLACES))
+    if isinstance(edit.file, Files) and bool(edit.file.holding) == bool(edit.file.each):
+        raise SeriesError(f"{where}: file without a name", "say holding = or each =")
     if edit.count not in ("1", ">= 1"):
         raise SeriesError(f"{where}: count is {edit.count!r}", 'say "1" or ">= 1"')
     if edit.count != "1" and edit.at is not None and edit.at.kind not in C_KINDS:
@@ -154,7 +156,7 @@ def values(edit: Edit) -> tuple[str, ...]:
     """The texts (or ``@fragment`` names) of an edit's verb."""
     match edit:
         case Edit(insert=Insert() as insert):
-            return tuple(v for v in (insert.before, insert.after, insert.first, insert.last) if v)
+            return (getattr(insert, insert.place),)
         case Edit(wrap=wrap) if wrap is not None:
             return (wrap.before, wrap.after)
         case _:

@@ -27,6 +27,7 @@ class Site:
 
     :ivar start, end: the extent; for BLOCK and LINE from a line's start to behind a newline
     :ivar inner: the inside (a body between its braces), where the anchor has one
+    :ivar locals_end: behind the last of the declarations that a function's body starts with
     :ivar indent: white space that starts lines put beside the site
     :ivar inner_indent: the same for lines put inside
     :ivar separator: put between an INLINE site and its new neighbour
@@ -39,6 +40,7 @@ class Site:
     end: int
     shape: Shape
     inner: tuple[int, int] | None = None
+    locals_end: int | None = None
     indent: bytes = b""
     inner_indent: bytes = b""
     separator: bytes = b""

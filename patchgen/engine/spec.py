@@ -14,8 +14,9 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """An anchor: one kind, and what narrows it. Text is compared with white space squeezed.
 
     Kinds for C: ``function``, ``declaration``, ``struct``, ``enum``, ``macro``, ``include`` and,
-    over a whole file, ``call``. Other kinds: ``qapi``, ``hx``, ``trace``, ``make``, ``meson``,
-    ``maintainers``, ``file`` (its ``start`` or ``end``) and ``text``, the explicit text form.
+    over a whole file, ``call``. Other kinds: ``preproc``, ``qapi``, ``hx``, ``trace``, ``make``,
+    ``meson``, ``maintainers``, ``file`` (its ``start`` or ``end``) and ``text``, the explicit text
+    form.
     """
 
     function: str | None = None
@@ -24,6 +25,7 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     enum: str | None = None
     macro: str | None = None
     include: str | None = None
+    preproc: str | None = None
     call: str | None = None
     qapi: str | None = None
     hx: str | None = None
@@ -51,6 +53,10 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     arguments: dict[str, str] = {}
     inside: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    part: str | None = None
+    checked: bool = False
+    # narrowing, elsewhere
+    holding: str | None = None
 
     @property
     def kind(self) -> str:
@@ -93,7 +99,7 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         parts = []
         for field in msgspec.structs.fields(self):
             value = getattr(self, field.name)
-            if value not in (None, (), {}):
+            if value not in (None, False, (), {}):
                 parts.append(f"{field.encode_name} {value}")
         return ", ".join(parts)
 
@@ -105,6 +111,7 @@ KINDS = (
     "enum",
     "macro",
     "include",
+    "preproc",
     "qapi",
     "hx",
     "trace",
@@ -119,7 +126,10 @@ C_KINDS = frozenset({"function", "declaration", "struct", "enum", "macro", "incl
 
 
 class Insert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where new text goes: beside the site, or ``first`` and ``last`` inside it.
+    """Where new text goes: beside the site, or inside it.
+
+    ``first`` and ``last`` are the ends of its inside. A function also has ``local``, behind its
+    leading declarations, and ``top``, before its first statement as a paragraph of its own.
 
     The value is the text, or ``@file`` for a fragment in the patch's template folder.
     """
@@ -128,16 +138,29 @@ class Insert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     after: str | None = None
     first: str | None = None
     last: str | None = None
+    local: str | None = None
+    top: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The one of :data:`PLACES` that is given."""
+        return next(p for p in PLACES if getattr(self, p))
 
 
-class Holding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file known by what it defines; ``among`` are the paths to try before a search.
+PLACES = ("before", "after", "first", "last", "local", "top")
+
+
+class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file known by what it holds, or several files that are edited alike.
 
     :ivar holding: kind and name, as in ``"function vm_stop"``
+    :ivar among: with ``holding``: the paths to try before a search
+    :ivar each: paths; the edit is made in all of them
     """
 
-    holding: str
+    holding: str = ""
     among: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
 
 
 class Wrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,14 +174,15 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """One edit of one file.
 
     :ivar why: one line for the reader
-    :ivar file: path, the only one of several paths that exists, or a file by what it holds
+    :ivar file: path, the only one of several paths that exists, a file by what it holds, or
+        several files
     :ivar when: condition over facts; the edit is left out where it does not hold
     :ivar count: ``1`` (default) or ``">= 1"``: how many sites the anchor has
     :ivar present: an anchor that, where it matches, says that this edit is already there
     """
 
     why: str
-    file: str | tuple[str, ...] | Holding
+    file: str | tuple[str, ...] | Files
     at: At | None = None
     when: str | None = None
     insert: Insert | None = None
