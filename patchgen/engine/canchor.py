@@ -88,9 +88,8 @@ def _block(source: CSource, start: int, end: int) -> tuple[int, int]:
     text = source.text
     start = line_start(text, start)
     if start:
-        above = source.root.named_descendant_for_byte_range(
-            max(0, len(text[:start].rstrip()) - 1), max(0, len(text[:start].rstrip()) - 1)
-        )
+        last = max(0, len(text[:start].rstrip()) - 1)
+        above = source.node_at(last, last)
         if (
             above is not None
             and above.type == "comment"
@@ -103,7 +102,7 @@ def _block(source: CSource, start: int, end: int) -> tuple[int, int]:
 
 def _functions(source: CSource, name: str) -> list[Site]:
     sites = []
-    for node in source.occurrences(name):
+    for node in source.occurrences(name, top=True):
         owner = declared_by(node)
         if owner is not None and owner.type == "function_definition":
             body = owner.child_by_field_name("body")
@@ -193,7 +192,7 @@ def _top_level(node: Node) -> bool:
 
 def _declarations(source: CSource, name: str) -> list[tuple[Site, Node]]:
     found = []
-    for node in source.occurrences(name):
+    for node in source.occurrences(name, top=True):
         owner = declared_by(node)
         if owner is None or owner.type not in ("declaration", "type_definition"):
             continue
@@ -260,7 +259,7 @@ def _line_site(source: CSource, node: Node) -> Site:
 def _types(source: CSource, kind: str, name: str) -> list[tuple[Site, Node]]:
     """Struct or enum definitions by tag or by the name that a typedef gives them."""
     found: dict[int, tuple[Site, Node]] = {}
-    for node in source.occurrences(name):
+    for node in source.occurrences(name, top=True):
         parent = node.parent
         if parent is None:
             continue
@@ -333,5 +332,5 @@ def _includes(source: CSource, name: str) -> list[Site]:
 
 def defined_in(text: bytes) -> Iterator[tuple[str, str]]:
     """What a fragment of C defines at its top: (kind, name); used to see what is already there."""
-    for kind, name, _ in definitions(CSource.parse(text)):
+    for kind, name, _ in definitions(CSource(text)):
         yield kind, name

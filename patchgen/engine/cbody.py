@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tree_sitter import Node
 
-from patchgen.engine.csource import CSource, declared_by, enclosing_function
+from patchgen.engine.csource import CSource, declared_by, enclosing_function, words
 from patchgen.engine.site import (
     DriftKind,
     Miss,
@@ -21,6 +21,7 @@ from patchgen.engine.site import (
 )
 from patchgen.engine.spec import At
 
+_OPENING = re.compile(rb"\s*\(")
 _STATEMENTS = frozenset(
     {
         "expression_statement",
@@ -152,7 +153,7 @@ def find_in_body(source: CSource, function: Site, at: At, file: str) -> list[Sit
     if function.inner is None or function.by_text:
         return _by_text(source, function, at)
     start, end = function.inner
-    scope = source.root.descendant_for_byte_range(max(start - 2, 0), end)
+    scope = source.root_at(function.start).descendant_for_byte_range(max(start - 2, 0), end)
     while scope is not None and scope.type not in ("compound_statement", "function_definition"):
         scope = scope.parent
     if scope is None:
@@ -197,7 +198,7 @@ def _calls(source: CSource, scope: Node, at: At) -> list[Site]:
         return invocations(source, at, scope)
     sites: dict[int, Site] = {}
     for site in invocations(source, at, scope):
-        node = source.root.descendant_for_byte_range(site.start, site.start)
+        node = source.node_at(site.start, site.start)
         while node is not None and node.type not in _STATEMENTS:
             node = node.parent
         if node is not None:
@@ -220,7 +221,7 @@ def checked_calls(source: CSource, at: At) -> list[Site]:
     """
     sites = []
     for call in invocations(source, at, None):
-        node = source.root.descendant_for_byte_range(call.start, call.start)
+        node = source.node_at(call.start, call.start)
         while node is not None and node.type not in _STATEMENTS:
             node = node.parent
         if node is None:
@@ -291,13 +292,16 @@ def invocations(source: CSource, at: At, scope: Node | None) -> list[Site]:
     name = (at.call or "").encode()
     low, high = (scope.start_byte, scope.end_byte) if scope else (0, len(source.text))
     sites = []
-    for found in re.compile(rb"\b" + re.escape(name) + rb"\s*\(").finditer(source.text, low, high):
-        node = source.node_at(found.start(), found.start() + len(name))
+    for start, stop in words(source.text, name, low, high):
+        opening = _OPENING.match(source.text, stop)
+        if opening is None:
+            continue
+        node = source.node_at(start, stop)
         if node is None or node.type in ("comment", "string_content", "string_literal"):
             continue
-        if node.type.startswith("preproc") or _is_declarator(node, found.start()):
+        if node.type.startswith("preproc") or _is_declarator(node, start):
             continue
-        split = _arguments(source.text, found.end() - 1)
+        split = _arguments(source.text, opening.end() - 1)
         if split is None:
             continue
         spans, end = split
@@ -307,12 +311,12 @@ def invocations(source: CSource, at: At, scope: Node | None) -> list[Site]:
         ):
             continue
         if at.inside or at.outside:
-            function = enclosing_function(source, found.start())
+            function = enclosing_function(source, start)
             if (at.inside and function not in at.inside) or function in at.outside:
                 continue
         captures = {"args": args, "name": at.call}
         if at.argument is None:
-            sites.append(Site(found.start(), end, Shape.INLINE, captures=captures))
+            sites.append(Site(start, end, Shape.INLINE, captures=captures))
             continue
         index = len(spans) - 1 if at.argument == "last" else int(at.argument)
         if index < len(spans):

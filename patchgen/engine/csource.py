@@ -8,14 +8,17 @@ the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final
 
 import tree_sitter_c
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Node, Parser, Range
 from tree_sitter import Tree as Syntax
+
+Span = tuple[int, int]
 
 # Comments and strings are not spared: what is blanked there changes no syntax. A pattern starts
 # with a literal, which the regex engine finds far faster than a look-behind; whether a word starts
@@ -95,109 +98,128 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_c.language()))
 
 
-def _point(text: bytes, offset: int) -> tuple[int, int]:
-    start = text.rfind(b"\n", 0, offset) + 1
-    return (text.count(b"\n", 0, offset), offset - start)
+_DIRECTIVE: Final = re.compile(
+    rb"^[ \t]*#[ \t]*(if|elif|else|endif)[^\n\\]*(?:\\\n[^\n\\]*)*", re.MULTILINE
+)
+
+
+def _blank_unpaired(text: bytes) -> bytes:
+    """*text* without the conditional directives whose partners are not in it."""
+    if b"#" not in text:
+        return text
+    open_: list[list[tuple[int, int]]] = []
+    unpaired: list[tuple[int, int]] = []
+    for found in _DIRECTIVE.finditer(text):
+        word, span = found.group(1), found.span()
+        if word == b"if":
+            open_.append([span])
+        elif not open_:
+            unpaired.append(span)
+        elif word == b"endif":
+            open_.pop()
+        else:
+            open_[-1].append(span)
+    for start, end in [*unpaired, *(span for spans in open_ for span in spans)]:
+        text = text[:start] + _pad(b"", text[start:end]) + text[end:]
+    return text
 
 
 @dataclass(frozen=True)
 class CSource:
-    """One C file and its syntax.
+    """One C file, parsed in parts as they are asked for.
 
-    :ivar text: the file's bytes
-    :ivar syntax: tree-sitter's tree of the blanked text; offsets are those of *text*
+    A part ends with a line that starts with a closing brace, so it is one function, type or table
+    with the declarations and comments before it. An error in one part does not reach the others,
+    and a file of which one function is edited costs no more than that function.
+
+    :ivar text: the file's bytes; all offsets are offsets into it
     """
 
     text: bytes
-    blanked: bytes
-    syntax: Syntax
-
-    @classmethod
-    def parse(cls, text: bytes) -> CSource:
-        """Parse a whole file."""
-        blanked = blank_macros(text)
-        return cls(text, blanked, _parser().parse(blanked))
-
-    def replaced(self, start: int, end: int, new: bytes) -> CSource:
-        """The file with bytes *start* to *end* replaced by *new*, parsed incrementally."""
-        text = self.text[:start] + new + self.text[end:]
-        stop = start + len(new)
-        blanked = self._blanked_locally(text, start, end, stop)
-        if blanked is None:
-            return CSource.parse(text)
-        old = self.syntax.copy()
-        old.edit(
-            start,
-            end,
-            stop,
-            _point(self.blanked, start),
-            _point(self.blanked, end),
-            _point(blanked, stop),
-        )
-        return CSource(text, blanked, _parser().parse(blanked, old))
-
-    def replaced_all(self, changes: Sequence[tuple[int, int, bytes]]) -> CSource:
-        """The file with several (start, end, new bytes) replaced, in order, none overlapping."""
-        if len(changes) == 1:
-            return self.replaced(*changes[0])
-        old = self.syntax.copy()
-        text = self.text
-        for start, end, new in reversed(changes):
-            stop = start + len(new)
-            points = (_point(text, start), _point(text, end))
-            text = text[:start] + new + text[end:]
-            old.edit(start, end, stop, *points, _point(text, stop))
-        blanked = blank_macros(text)
-        # What lies between the changes must be blanked as it was, else the old syntax is no help.
-        shift = kept = 0
-        for start, end, new in [*changes, (len(self.text), len(self.text), b"")]:
-            if blanked[kept + shift : start + shift] != self.blanked[kept:start]:
-                return CSource(text, blanked, _parser().parse(blanked))
-            shift += len(new) - (end - start)
-            kept = end
-        return CSource(text, blanked, _parser().parse(blanked, old))
-
-    def _blanked_locally(self, text: bytes, start: int, end: int, stop: int) -> bytes | None:
-        """The blanked form of the edited *text*, by looking at some lines around the edit.
-
-        ``None`` if the old lines, blanked alone, differ from their blanked form in the file: then
-        something from further away reaches in and the whole file has to be looked at.
-        """
-        left = self.text.rfind(b"\n\n", 0, start) + 1
-        right = self.text.find(b"\n\n", self.text.find(b"\n\n", end) + 2)
-        if right < 0:
-            right = len(self.text)
-        shift = stop - end
-        if blank_macros(self.text[left:right]) != self.blanked[left:right]:
-            return None
-        return self.blanked[:left] + blank_macros(text[left : right + shift]) + self.blanked[right:]
+    _parsed: dict[int, Syntax] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def root(self) -> Node:
-        """The translation unit."""
-        return self.syntax.root_node
+    def ends(self) -> list[int]:
+        """Offsets behind the parts, in order."""
+        found = [match.end() for match in re.finditer(rb"\n\}[^\n]*\n?", self.text)]
+        if not found or self.text[found[-1] :].strip():
+            return [*found, len(self.text)]
+        return [*found[:-1], len(self.text)]
+
+    def root_at(self, offset: int) -> Node:
+        """The translation unit of the part that holds *offset*."""
+        return self._part(min(bisect_right(self.ends, offset), len(self.ends) - 1))
+
+    def _part(self, index: int) -> Node:
+        syntax = self._parsed.get(index)
+        if syntax is None:
+            start, end = self.ends[index - 1] if index else 0, self.ends[index]
+            part = blank_macros(b"\n" + _blank_unpaired(self.text[start:end]))[1:]
+            parser = _parser()
+            # The points (row, column) are of no interest, so they are not computed.
+            parser.included_ranges = [Range((0, start), (0, end), start, end)]
+            syntax = self._parsed[index] = parser.parse(bytes(start) + part)
+        return syntax.root_node
+
+    @property
+    def roots(self) -> Iterator[Node]:
+        """The translation units of all parts."""
+        return (self._part(index) for index in range(len(self.ends)))
+
+    def has_error(self, start: int, end: int) -> bool:
+        """Whether a part that the bytes touch does not parse."""
+        first, last = (bisect_right(self.ends, offset) for offset in (start, max(start, end - 1)))
+        return any(
+            self._part(index).has_error for index in range(first, min(last + 1, len(self.ends)))
+        )
 
     def node_at(self, start: int, end: int) -> Node | None:
         """The smallest named node that covers the bytes."""
-        return self.root.named_descendant_for_byte_range(start, end)
+        return self.root_at(start).named_descendant_for_byte_range(start, end)
 
-    def occurrences(self, name: str) -> list[Node]:
-        """The identifiers *name* of the file, in order; none in comments or strings."""
+    def occurrences(self, name: str, top: bool = False) -> list[Node]:
+        """The identifiers *name* of the file, in order; none in comments or strings.
+
+        :param top: only those that something at file level may be named by: outside of braces, or
+            on a line that is not indented
+        """
         found = []
-        for match in re.finditer(rb"\b" + re.escape(name.encode()) + rb"\b", self.text):
-            node = self.node_at(match.start(), match.end())
+        word = name.encode()
+        for start, end in words(self.text, word):
+            if top and self._inside(start):
+                continue
+            node = self.node_at(start, end)
             if (
                 node is not None
                 and node.type.endswith("identifier")
-                and node.start_byte == match.start()
-                and node.end_byte == match.end()
+                and node.start_byte == start
+                and node.end_byte == end
             ):
                 found.append(node)
         return found
 
+    def _inside(self, offset: int) -> bool:
+        line = self.text.rfind(b"\n", 0, offset) + 1
+        if self.text[line : line + 1] not in (b" ", b"\t"):
+            return False
+        index = bisect_right(self.ends, offset)
+        return b"{" in self.text[self.ends[index - 1] if index else 0 : line]
+
     def source(self, node: Node) -> bytes:
         """The node's text as it stands in the file, macros included."""
         return self.text[node.start_byte : node.end_byte]
+
+
+def words(text: bytes, word: bytes, start: int = 0, end: int | None = None) -> Iterator[Span]:
+    """(start, end) of each place where *word* stands as a whole word."""
+    size = len(word)
+    end = len(text) if end is None else end
+    found = text.find(word, start, end)
+    while found >= 0:
+        stop = found + size
+        if not _WORD.match(text, stop) and not (found and _WORD.match(text, found - 1)):
+            yield found, stop
+        found = text.find(word, stop, end)
 
 
 _DECLARATORS: Final = frozenset(
@@ -241,7 +263,7 @@ def ancestor(node: Node, *types: str) -> Node | None:
 
 def enclosing_function(source: CSource, offset: int) -> str:
     """Name of the function whose definition holds *offset*; empty outside of functions."""
-    node = source.root.descendant_for_byte_range(offset, offset)
+    node = source.root_at(offset).descendant_for_byte_range(offset, offset)
     while node is not None and node.type != "function_definition":
         node = node.parent
     if node is None:
@@ -273,7 +295,7 @@ def definitions(source: CSource) -> list[tuple[str, str, int]]:
     Kinds are ``function``, ``declaration``, ``struct``, ``enum``, ``macro`` and ``typedef``.
     """
     found: list[tuple[str, str, int]] = []
-    stack = [source.root]
+    stack = list(source.roots)
     while stack:
         node = stack.pop()
         for child in node.named_children:
