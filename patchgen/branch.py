@@ -153,6 +153,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
     with CommitFiles(repo, base.commit) as files:
+        files.prefetch(["VERSION", *series.paths()])
         results = generate(series, Tree(files))
         drifted = any(result.drifts for result in results)
         if drifted:

@@ -56,6 +56,14 @@ class Series:
     entries: tuple[Entry, ...]
     facts: Mapping[str, Fact]
 
+    def paths(self) -> list[str]:
+        """The files that edits and facts name, there or not; a search may find others."""
+        edits = (edit for entry in self.entries for edit in entry.patch.edit)
+        named = dict.fromkeys(path for edit in edits for path in edit.paths)
+        for fact in self.facts.values():
+            named.update(dict.fromkeys(case.file for case in fact.case if case.file))
+        return list(named)
+
     def upto(self, number: int | None) -> Series:
         """The first *number* patches; all of them for ``None``.
 

@@ -194,6 +194,13 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     present: At | None = None
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that ``file`` names."""
+        if isinstance(self.file, str):
+            return (self.file,)
+        return self.file.among + self.file.each if isinstance(self.file, Files) else self.file
+
+    @property
     def verb(self) -> str:
         """``insert``, ``replace``, ``remove``, ``create`` or ``wrap``."""
         return next(v for v in VERBS if getattr(self, v))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -53,7 +55,19 @@ class CommitFiles:
             self._known[path] = self._fetch(path)
         return self._known[path]
 
-    def _fetch(self, path: str) -> bytes | None:
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Read all of *paths* at once: one wait for git instead of one for each."""
+        wanted = [path for path in paths if path not in self._known]
+        if wanted:
+            # A thread feeds the questions, as git may answer before it has read them all.
+            ask = Thread(target=self._ask, args=(wanted,))
+            process = self._running()
+            ask.start()
+            for path in wanted:
+                self._known[path] = self._answer(process, path)
+            ask.join()
+
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
                 ["git", "--git-dir", str(self._repo.git_dir), "cat-file", "--batch"],
@@ -62,11 +76,23 @@ class CommitFiles:
                 stderr=subprocess.DEVNULL,
                 env=git_environment(self._repo.env),
             )
-        stdin, stdout = self._process.stdin, self._process.stdout
+        return self._process
+
+    def _ask(self, paths: Iterable[str]) -> None:
+        stdin = self._running().stdin
         assert stdin is not None
-        assert stdout is not None
-        stdin.write(f"{self._commit}:{path}\n".encode())
+        names = "".join(f"{self._commit}:{path}\n" for path in paths)
+        stdin.write(names.encode("utf-8", "surrogateescape"))
         stdin.flush()
+
+    def _fetch(self, path: str) -> bytes | None:
+        process = self._running()
+        self._ask([path])
+        return self._answer(process, path)
+
+    def _answer(self, process: subprocess.Popen[bytes], path: str) -> bytes | None:
+        stdout = process.stdout
+        assert stdout is not None
         head = stdout.readline().split()
         if len(head) == 3 and head[1] == b"blob":
             data = stdout.read(int(head[2]))

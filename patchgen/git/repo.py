@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from patchgen.errors import GitFailed, GitMissing, NoIdentity, NotARepo
 
@@ -36,6 +39,18 @@ def git_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **_ENV, **more}
 
 
+@contextmanager
+def _as_file(data: bytes | None) -> Iterator[IO[bytes] | int]:
+    """*data* as standard input: a file, since subprocess feeds pipes 4 KiB at a time."""
+    if data is None:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
+
+
 def run_git(
     args: Sequence[str],
     *,
@@ -51,9 +66,15 @@ def run_git(
     """
     full_env = git_environment(env or {})
     try:
-        done = subprocess.run(
-            ["git", *args], cwd=cwd, env=full_env, input=stdin, capture_output=True, check=False
-        )
+        with _as_file(stdin) as source:
+            done = subprocess.run(
+                ["git", *args],
+                cwd=cwd,
+                env=full_env,
+                stdin=source,
+                capture_output=True,
+                check=False,
+            )
     except FileNotFoundError as exc:
         raise GitMissing("git is not installed", "install the package git") from exc
     if check and done.returncode != 0:
