@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -71,6 +72,25 @@ class Silence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unless: tuple[str, ...]
 
 
+class Placeholder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files that a meson.build insists on and no build of ours reads; made empty if missing.
+
+    :ivar listed_in: the file that names them
+    :ivar pattern: regular expression of a name in it, group 1 is put in for ``{name}``
+    :ivar file: path of the file to be made
+    """
+
+    listed_in: str
+    pattern: str
+    file: str
+
+    def missing(self, files: TreeFiles) -> tuple[str, ...]:
+        """The files that the tree names and lacks."""
+        names = re.findall(self.pattern, files.read(self.listed_in))
+        paths = [self.file.replace("{name}", name) for name in dict.fromkeys(names)]
+        return tuple(path for path in paths if not files.exists(path))
+
+
 class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One way of building QEMU.
 
@@ -78,8 +98,9 @@ class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar summary: regular expression of a line of configure's summary, with ``{name}`` for the
         feature's escaped name and a group ``value``
     :ivar meson: version to install, ``tree`` if the tree brings it, empty if there is none
-    :ivar wheels: where a tree brings its meson; a repacked one without it takes the meson that
-        the interpreter has
+    :ivar wheels: where a tree brings its meson; for a repacked one without it we install what
+        :ivar:`deps` names
+    :ivar deps: the tree's file with the versions of those wheels
     :ivar commands: command -> Debian package
     :ivar build: the build command without its targets
     :ivar binary: path of the emulator in the build directory
@@ -102,9 +123,11 @@ class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flags: tuple[str, ...] = ()
     no_blobs: tuple[str, ...] = ()
     wheels: str = ""
+    deps: str = ""
     subdirs: tuple[str, ...] = ()
     module: tuple[Module, ...] = ()
     silence: tuple[Silence, ...] = ()
+    placeholder: tuple[Placeholder, ...] = ()
 
     @property
     def ninja(self) -> bool:

@@ -11,7 +11,7 @@ from patchgen.build.features import Feature, active, configure_flags
 from patchgen.build.modules import Supply, supply_module
 from patchgen.build.record import BuildOptions, Workdir
 from patchgen.build.subject import BuildSubject
-from patchgen.build.toolchain import UNSET, Toolchain, build_env, find_toolchain
+from patchgen.build.toolchain import UNSET, Toolchain, build_env, find_toolchain, wheels_of
 from patchgen.build.treefiles import TreeFiles
 from patchgen.paths import cache_dir
 from patchgen.ui import Ui
@@ -26,6 +26,7 @@ class Plan:
 
     :ivar flags: for configure, without those that name programs of this machine
     :ivar silenced: files of the exported copy that get ``subdir_done()`` in front
+    :ivar placeholders: files that are made empty in the exported copy
     :ivar env: variables on top of the user's
     """
 
@@ -35,6 +36,7 @@ class Plan:
     tools: Toolchain
     supplies: tuple[Supply, ...]
     silenced: tuple[str, ...]
+    placeholders: tuple[str, ...]
     firmware: bool
     env: dict[str, str]
     options: BuildOptions
@@ -45,7 +47,7 @@ class Plan:
         meson = self.era.meson
         parts = [self.era.name, *self.flags, self.tools.cc, self.tools.cc_version, meson]
         parts += [f"{one.path}={one.directory.name}" for one in self.supplies]
-        parts += [*self.silenced, self.options.features]
+        parts += [*self.silenced, *self.placeholders, self.options.features]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def configure(self, source: str = "../src") -> list[str]:
@@ -83,7 +85,7 @@ def make_plan(subject: BuildSubject, options: BuildOptions, ui: Ui) -> Plan:
     files = TreeFiles(subject.repo, subject.tree)
     era = select_era(files)
     bare = bool(era.wheels) and not files.exists(era.wheels)
-    tools = find_toolchain(era, ui, own_meson=bare)
+    tools = find_toolchain(era, ui, wheels_of(files.read(era.deps)) if bare else ())
     linked = TreeFiles(subject.repo, subject.commit)
     given = dict(options.submodules)
     supplies = tuple(
@@ -101,6 +103,7 @@ def make_plan(subject: BuildSubject, options: BuildOptions, ui: Ui) -> Plan:
             for one in era.silence
             if files.exists(one.file) and not all(files.exists(path) for path in one.unless)
         ),
+        placeholders=tuple(path for one in era.placeholder for path in one.missing(files)),
         firmware=firmware,
         env=build_env(tools),
         options=options,
@@ -128,6 +131,7 @@ def reproducer(plan: Plan, subject: BuildSubject) -> str:
         steps.append(f'mkdir -p "$D/src/{one.path}"')
         steps.append(f'cp -R {shlex.quote(str(one.directory))}/. "$D/src/{one.path}"')
     steps += [f"sed -i '1i subdir_done()' \"$D/src/{path}\"" for path in plan.silenced]
+    steps += [f': > "$D/src/{path}"' for path in plan.placeholders]
     steps.append('cd "$D/build"')
     steps.append(f"{prefix} {shlex.join(plan.configure())}")
     steps.append(f"{prefix} {shlex.join(plan.compile(*plan.targets))}")

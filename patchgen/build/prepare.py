@@ -32,6 +32,8 @@ def complete_source(plan: Plan, source: Path) -> None:
                 dirs_exist_ok=True,
                 ignore=shutil.ignore_patterns(".git"),
             )
+    for path in plan.placeholders:
+        (source / path).touch()
     for path in plan.silenced:
         file = source / path
         text = file.read_text(encoding="utf-8") if file.is_file() else ""

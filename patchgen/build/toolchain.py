@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from filelock import FileLock
 
 from patchgen.build.eras import Era, PythonNeed
@@ -90,24 +90,34 @@ def find_python(need: PythonNeed) -> Path:
     )
 
 
-def ensure_meson(version: str, python: Path, ui: Ui) -> Path:
-    """The meson of *version*, installed by pip into a venv in the cache when it is not there yet.
+def wheels_of(deps: str) -> tuple[str, ...]:
+    """What pip is to install for a tree that lacks its wheels, from its pythondeps.toml."""
+    try:
+        group = tomllib.loads(deps).get("meson", {})
+    except tomllib.TOMLDecodeError:
+        group = {}
+    found = [f"{name}=={one['installed']}" for name, one in group.items() if "installed" in one]
+    return tuple(found) or ("meson",)
 
-    :raise MesonMissing: the venv cannot be made, or pip cannot get that version
+
+def ensure_venv(wanted: tuple[str, ...], python: Path, ui: Ui) -> Path:
+    """A venv in the cache with *wanted*, such as ``meson==0.59.3``; installed when it is missing.
+
+    :raise MesonMissing: the venv cannot be made, or pip cannot get them
     """
-    home = cache_dir() / "meson" / version
-    meson = home / "bin" / "meson"
+    names = " ".join(wanted)
+    home = cache_dir() / "meson" / names.replace("meson==", "").replace(" ", "-")
     home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.parent / f"{version}.lock"):
-        if _first_line(str(meson), "--version") == version:
-            return meson
-        ui.step(f"installing meson {version} in {home}")
+    with FileLock(home.with_name(f"{home.name}.lock")):
+        if _first_line(str(home / "bin" / "meson"), "--version"):
+            return home
+        ui.step(f"installing {names} in {home}")
         shutil.rmtree(home, ignore_errors=True)
         steps = (
             ([str(python), "-m", "venv", str(home)], "apt install python3-venv"),
             (
-                [str(home / "bin" / "pip"), "install", "--quiet", f"meson=={version}"],
-                f"make pip reach a package index, or unpack meson {version} as {meson}",
+                [str(home / "bin" / "pip"), "install", "--quiet", *wanted],
+                f"make pip reach a package index, or make a venv with {names} at {home}",
             ),
         )
         for command, fix in steps:
@@ -115,42 +125,41 @@ def ensure_meson(version: str, python: Path, ui: Ui) -> Path:
             if done.returncode != 0:
                 shutil.rmtree(home, ignore_errors=True)
                 raise MesonMissing(
-                    f"meson {version}, which this QEMU needs, cannot be installed",
+                    f"{names}, which this QEMU needs, cannot be installed",
                     fix,
                     (done.stdout + done.stderr).strip(),
                 )
-    return meson
+    return home
 
 
-def find_toolchain(era: Era, ui: Ui, *, own_meson: bool = False) -> Toolchain:
+def find_toolchain(era: Era, ui: Ui, wheels: tuple[str, ...] = ()) -> Toolchain:
     """All programs of a build of that era.
 
-    :param own_meson: the tree lacks the meson that its era brings: the interpreter must have one
+    :param wheels: what to install for a tree that lacks the wheels which its era brings
     :raise ToolMissing: one is not installed; says which and its Debian package
-    :raise MesonMissing: the pinned meson cannot be had
+    :raise MesonMissing: the meson cannot be had
     """
     compiler = os.environ.get("CC") or "cc"
     for command, package in era.commands.items():
         wanted = compiler.split()[-1] if command == "cc" else command
         if command != "python3" and find(wanted) is None:
             raise ToolMissing(f"{wanted} is not installed", f"apt install {package}")
-    need = era.python
-    if own_meson:
-        need = msgspec.structs.replace(
-            need, modules=(*need.modules, "mesonbuild"), packages=(*need.packages, "meson")
-        )
-    python = find_python(need)
+    python = find_python(era.python)
     ccache = None if compiler.startswith("ccache") else shutil.which("ccache")
     if ccache is None and "ccache" not in compiler:
         ui.warn("ccache is not installed: every build compiles everything (apt install ccache)")
-    pinned = ensure_meson(era.meson, python, ui) if era.meson not in {"", "tree"} else None
+    meson = None
+    if era.meson not in {"", "tree"}:
+        meson = ensure_venv((f"meson=={era.meson}",), python, ui) / "bin" / "meson"
+    elif wheels:
+        python = ensure_venv(wheels, python, ui) / "bin" / "python3"
     ninja = find("ninja") if era.ninja else None
     return Toolchain(
         cc=compiler,
         cc_version=_first_line(*compiler.split(), "--version"),
         ccache=ccache,
         python=python,
-        meson=pinned,
+        meson=meson,
         ninja=Path(ninja) if ninja else None,
     )
 

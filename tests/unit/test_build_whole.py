@@ -9,6 +9,7 @@ import pytest
 from patchgen.build.diagnostics import errors_of, failure_detail, warnings_of
 from patchgen.build.record import BuildOptions, BuildRecord
 from patchgen.build.subject import subject_of
+from patchgen.build.toolchain import wheels_of
 from patchgen.build.whole import build_subject
 from patchgen.config import Config
 from patchgen.errors import (
@@ -205,3 +206,19 @@ def test_errors_come_first_then_the_end() -> None:
     detail = failure_detail(lines)
     assert detail.startswith("first errors:\n  ../src/a.c") and "noise 99" in detail
     assert "noise 69" not in detail
+
+
+def test_a_repacked_tree_gets_the_files_that_meson_insists_on(work: Work) -> None:
+    names = "fds = ['edk2-i386-code.fd', 'edk2-x86_64-code.fd']\n"
+    files = meson_tree(**{"pc-bios/meson.build": names, "pc-bios/edk2-i386-code.fd.bz2": "x"})
+    record = build(work, files)
+    made = record.source_dir / "pc-bios"
+    assert (made / "edk2-x86_64-code.fd.bz2").read_text() == ""
+    assert (made / "edk2-i386-code.fd.bz2").read_text() == "x"
+    assert '> "$D/src/pc-bios/edk2-x86_64-code.fd.bz2"' in record.reproduce
+
+
+def test_what_a_tree_without_its_wheels_needs() -> None:
+    deps = '[meson]\nmeson = { accepted = ">=1.5.0", installed = "1.8.1" }\n[docs]\nsphinx = {}\n'
+    assert wheels_of(deps) == ("meson==1.8.1",)
+    assert wheels_of("") == ("meson",)
