@@ -114,7 +114,7 @@ def test_drift_is_told_and_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture
     data = checked("apply", capsys.readouterr().out)
     assert data["ok"] is False
     drifts = data["result"]["patches"][0]["drifts"]
-    assert {d["code"] for d in drifts} == {"PG352"}
+    assert {d["code"] for d in drifts} == {"PG352", "PG354"}
     assert run(argv) == 3
     out = capsys.readouterr().out
     assert "near: savevm_stat" in out
