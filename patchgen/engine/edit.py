@@ -301,6 +301,8 @@ def _stands(document: Document, edit: Edit, change: tuple[int, int, bytes]) -> b
     assert edit.insert is not None
     offset, _, new = change
     forward = edit.insert.place in ("after", "first", "top")
+    if edit.at is not None and edit.at.file is not None:
+        forward = edit.at.file == "start"
     if not new.endswith(b"\n"):
         near = document.text[offset : offset + len(new)]
         return near == new if forward else document.text[:offset].endswith(new)

@@ -62,6 +62,6 @@ def render(template: str, values: Mapping[str, object], where: str) -> bytes:
     try:
         compiled, names = _compiled(template)
         known = {name: values[name] for name in names if name in values}
-        return compiled.render(known).encode("utf-8")
+        return compiled.render(known).encode("utf-8", "surrogateescape")
     except TemplateError as exc:
         raise FragmentError(f"{where}: {exc.message}", "mend the fragment") from exc

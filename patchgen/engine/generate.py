@@ -217,7 +217,8 @@ class _PatchRun:
             return data is not None and word in data and bool(find(self._document(path), at))
 
         there = [path for path in file.among if holds(path)]
-        if not there:
+        # A call is made in many places; only a definition tells where its file has gone.
+        if not there and kind != "call":
             there = [path for path in self._tree.grep(name) if holds(path)]
         if len(there) == 1:
             return there[0]

@@ -232,7 +232,7 @@ def _preproc_blocks(text: bytes) -> Iterator[tuple[str, int, int, int, int]]:
     for found in _PREPROC.finditer(text):
         word = found.group(1).decode()
         if word.startswith("if"):
-            rest = squeeze(re.sub(rb"/\*.*?\*/|//.*", b"", found.group(2)))
+            rest = squeeze(re.sub(rb"/\*.*?\*/|//.*|\\\n", b" ", found.group(2)))
             stack.append((f"{word} {rest}", found.start(), found.end(), None))
         elif stack:
             condition, start, inner, branch = stack.pop()

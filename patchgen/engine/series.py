@@ -132,6 +132,13 @@ def _check_edit(edit: Edit, where: str) -> None:
     for at in (edit.at, edit.present):
         if at is not None:
             _check_at(at, where)
+    if edit.at is not None and edit.insert is not None and edit.present is None:
+        outer = edit.insert.after if edit.at.argument == "last" else edit.insert.before
+        if outer and edit.at.argument in ("last", "0"):
+            raise SeriesError(
+                f"{where}: a new first or last argument cannot be told from what it displaces",
+                "say what is there afterwards: present = {…}",
+            )
     if edit.insert is not None:
         places = [p for p in PLACES if getattr(edit.insert, p)]
         if len(places) != 1:
