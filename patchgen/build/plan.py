@@ -116,10 +116,9 @@ def reproducer(plan: Plan, subject: BuildSubject) -> str:
     env.pop("NINJA_STATUS", None)
     if plan.tools.ninja:
         env["PATH"] = f"{plan.tools.ninja.parent}:"
-    settings = [
-        f'PATH={shlex.quote(value)}"$PATH"' if name == "PATH" else f"{name}={shlex.quote(value)}"
-        for name, value in env.items()
-    ]
+    # ccache finds what was compiled here before only if paths are relative in the same way.
+    special = {"PATH": f'{shlex.quote(env.get("PATH", ""))}"$PATH"', "CCACHE_BASEDIR": '"$D"'}
+    settings = [f"{name}={special.get(name) or shlex.quote(env[name])}" for name in env]
     prefix = " ".join(["env", *(f"-u {name}" for name in UNSET), *settings])
     steps = [
         'D="$(mktemp -d)"',
