@@ -27,13 +27,13 @@ FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
 
 @pytest.fixture(scope="session")
 def qemu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The binary of the distribution's 5.2 with the series, minimal features."""
+    """The binary of the distribution's 5.2 with the series."""
     import contextlib
     import io
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = run(["build", "v5.2.0", "--source", "distro", "--minimal", "--json"])
+        code = run(["build", "v5.2.0", "--source", "distro", "--json"])
     data = json.loads(out.getvalue())
     assert code == 0, data
     return Path(data["result"]["binary"])
