@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
+from patchgen.background import Background
+from patchgen.engine.fragment import warm_up
 from patchgen.engine.generate import Drift, PatchResult, State, generate
 from patchgen.engine.series import Entry, Series
 from patchgen.engine.tree import Tree
@@ -153,7 +155,9 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
     with CommitFiles(repo, base.commit) as files:
-        files.prefetch(["VERSION", *series.paths()])
+        fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
+        warm_up()
+        fetched.result()
         results = generate(series, Tree(files))
         drifted = any(result.drifts for result in results)
         if drifted:
@@ -163,7 +167,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     with scratch_repo(repo, keep_objects=not wish.dry_run) as scratch:
         made = make_commits(scratch, ref, base.commit, author, commits) if commits else ()
         head = made[-1] if made else base.commit
-        back = _read_back(scratch, base.commit, head, results)
+        back = _read_back(scratch, base.commit, made, results)
         diff = _diff(scratch, base.commit, head) if wish.diff else ""
     patches = _patch_records(results, back)
     previous = repo.commit_id(ref) or ""
@@ -261,18 +265,19 @@ class _ReadBack:
     files: tuple[FileStat, ...]
 
 
-def _read_back(repo: Repo, base: str, head: str, results: Sequence[PatchResult]) -> list[_ReadBack]:
+def _read_back(
+    repo: Repo, base: str, made: Sequence[str], results: Sequence[PatchResult]
+) -> list[_ReadBack]:
     """Each commit's diff read by unidiff, checked against what the engine meant to change."""
-    if head == base:
+    if not made:
         return []
+    head = made[-1]
     from unidiff.patch import PatchSet
 
-    log = repo.git(
-        "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
-        "--format=%x01%H %T", f"{base}..{head}",
-    ).stdout  # fmt: skip
-    # Latin-1 keeps every byte apart, whatever the encoding of a source file.
-    texts = log.decode("latin-1").split("\x01")[1:]
+    # git takes longer to compare than all of patchgen to edit, so two processes share it.
+    middle = made[len(made) // 2]
+    later = Background(lambda: _log(repo, middle, head)) if middle != head else None
+    texts = _log(repo, base, middle) + (later.result() if later else [])
     intended = [result for result in results if result.state is not State.ALREADY_THERE]
     back = []
     for result, text in zip(intended, texts, strict=True):
@@ -287,6 +292,16 @@ def _read_back(repo: Repo, base: str, head: str, results: Sequence[PatchResult])
         commit, _, tree = ids.partition(" ")
         back.append(_ReadBack(commit, tree, files))
     return back
+
+
+def _log(repo: Repo, below: str, top: str) -> list[str]:
+    """git's text of each commit in ``below..top``: a line with its ids, and its diff."""
+    log = repo.git(
+        "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
+        "--format=%x01%H %T", f"{below}..{top}",
+    ).stdout  # fmt: skip
+    # Latin-1 keeps every byte apart, whatever the encoding of a source file.
+    return log.decode("latin-1").split("\x01")[1:]
 
 
 def _diff(repo: Repo, base: str, head: str) -> str:

@@ -3,6 +3,7 @@
 Commands are modules of :mod:`patchgen.commands`, imported only when they are asked for, so that
 ``patchgen --version`` and ``patchgen --help`` stay fast. Each has::
 
+    def record_type() -> type           what `run` returns, for the JSON Schema
     def configure(parser) -> None       its options
     def run(args, ui) -> Record         does it; a frozen dataclass is the result
     def text(record) -> str             the record for people

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from patchgen.branch import BranchRecord, PatchRecord, Wish, make_branch
+from patchgen.background import Background
 from patchgen.config import load_config
-from patchgen.engine.series import load_default_series
 from patchgen.source.options import add_source_options
 from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 
-RECORD = BranchRecord
+if TYPE_CHECKING:
+    from patchgen.branch import BranchRecord, PatchRecord
+
+
+def record_type() -> object:
+    """The type of the command's record, for its schema."""
+    from patchgen.branch import BranchRecord
+
+    return BranchRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +42,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, ui: Ui) -> BranchRecord:
     """Resolve the tag, generate, write the branch."""
+    config = load_config()
+    base = Background(
+        lambda: resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
+    )
+    # Imported while git answers: the engine takes longer than git does.
+    from patchgen.branch import Wish, make_branch
+    from patchgen.engine.series import load_default_series
+
     series = load_default_series().upto(args.upto)
-    base = resolve(args.tag, repo=args.repo, source=args.source, config=load_config(), ui=ui)
     wish = Wish(args.branch, args.worktree, args.signoff, args.force, args.dry_run, args.diff)
-    return make_branch(base, series, wish)
+    return make_branch(base.result(), series, wish)
 
 
 def _stat(patch: PatchRecord) -> str:

@@ -23,7 +23,11 @@ class PackagesRecord:
 
 
 Record = BuildRecord | EachRecord | PackagesRecord
-RECORD = Record
+
+
+def record_type() -> object:
+    """The type of the command's record, for its schema."""
+    return Record
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

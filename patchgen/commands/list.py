@@ -30,7 +30,9 @@ class ListRecord:
     patches: tuple[ListedPatch, ...]
 
 
-RECORD = ListRecord
+def record_type() -> object:
+    """The type of the command's record, for its schema."""
+    return ListRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

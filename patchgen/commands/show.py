@@ -37,7 +37,9 @@ class ShowRecord:
     report: tuple[str, ...] = ()
 
 
-RECORD = ShowRecord
+def record_type() -> object:
+    """The type of the command's record, for its schema."""
+    return ShowRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -96,7 +96,9 @@ class _Collector:
             self.add(source, place, [], reason=exc.message)
 
 
-RECORD = Sources
+def record_type() -> object:
+    """The type of the command's record, for its schema."""
+    return Sources
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

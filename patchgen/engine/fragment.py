@@ -6,6 +6,7 @@ only a decision or a comment vanishes with its newline.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -38,14 +39,24 @@ def _environment() -> Environment:
     )
 
 
+def warm_up() -> None:
+    """Make the template engine now, where there is something to wait for anyway."""
+    _environment()
+
+
+_CODE = re.compile(r"@[<%](.*?)[>%]@", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
 @lru_cache(maxsize=512)
 def _compiled(template: str) -> tuple[Template, tuple[str, ...]]:
-    """The template and the names it uses; only those are looked up, so that facts stay lazy."""
-    from jinja2 import meta
+    """The template and the words in its code, of which some are names of values.
 
-    env = _environment()
-    names = meta.find_undeclared_variables(env.parse(template))
-    return env.from_string(template), tuple(sorted(names))
+    Only these are looked up, so that facts stay lazy. jinja2's own search for names would parse
+    and compile the template a second time.
+    """
+    words = {word for code in _CODE.findall(template) for word in _NAME.findall(code)}
+    return _environment().from_string(template), tuple(sorted(words))
 
 
 def render(template: str, values: Mapping[str, object], where: str) -> bytes:

@@ -19,9 +19,9 @@ DIRECTORY = Path(__file__).parent
 def schema_of(command: str) -> dict[str, Any]:
     """The schema of one command's JSON object: a result, or an error.
 
-    :param command: a name of :data:`patchgen.cli.COMMANDS`; its module names its ``RECORD``
+    :param command: a name of :data:`patchgen.cli.COMMANDS`; its module has a ``record_type``
     """
-    record = importlib.import_module(f"patchgen.commands.{command}").RECORD
+    record = importlib.import_module(f"patchgen.commands.{command}").record_type()
     # Paths and the like are printed as strings, which is what the encoder's hook makes of them.
     references, parts = msgspec.json.schema_components(
         get_args(record) or [record],
