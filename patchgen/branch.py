@@ -179,27 +179,26 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
 
 
 def require_branch(base: Base, series: Series, whole: bool, ui: Ui) -> BranchRecord:
-    """The branch of the series for a step that needs it, made if it is missing.
+    """The commits of the series for a step that needs them; the branch is made if it is missing.
 
-    A branch of that name that may not be replaced is left alone, and so is the branch when only a
-    part of the series is wanted (*whole* is false): a private ref holds the commits then.
+    A branch of that name that has the same tree, whoever made it, or that may not be replaced, is
+    left alone, and so is the branch when only a part of the series is wanted (*whole* is false): a
+    private ref holds the commits then.
 
     :raise DriftError: a patch drifted
     """
-    record = None
-    if whole:
-        try:
-            record = make_branch(base, series, Wish())
-        except (ForeignBranch, BranchCheckedOut) as exc:
-            ui.warn(f"{exc.message}; it is left alone, the series is used without it")
-    if record is None:
-        record = make_branch(base, series, Wish(private=True))
+    record = make_branch(base, series, Wish(private=True))
     if record.drifts:
         numbers = sorted({drift.patch for drift in record.drifts})
         raise DriftError(
             f"patches {', '.join(map(str, numbers))} do not fit {base.tag}",
             f"see `patchgen apply {base.tag} --dry-run`; --upto N takes the patches before",
         )
+    if whole and base.repo.tree_id(f"refs/heads/cpr/{base.tag}") != record.tree:
+        try:
+            return make_branch(base, series, Wish())
+        except (ForeignBranch, BranchCheckedOut) as exc:
+            ui.warn(f"{exc.message}; it is left alone, the series is used without it")
     return record
 
 

@@ -164,6 +164,11 @@ class Repo:
         done = self.git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
         return done.stdout.decode().strip() or None
 
+    def tree_id(self, revision: str) -> str | None:
+        """The full id of the tree that *revision* has, ``None`` if there is no such revision."""
+        done = self.git("rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}", check=False)
+        return done.stdout.decode().strip() or None
+
     def identity(self) -> Identity:
         """The author that git would use for a commit made here.
 

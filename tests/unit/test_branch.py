@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from patchgen.branch import BranchRecord, BranchState, Wish, make_branch, preview
+from patchgen.branch import BranchRecord, BranchState, Wish, make_branch, preview, require_branch
 from patchgen.config import Config
 from patchgen.engine.generate import State
 from patchgen.engine.series import Series
 from patchgen.engine.spec import At, Edit, Insert
 from patchgen.errors import (
     BranchCheckedOut,
+    DriftError,
     ForeignBranch,
     NoIdentity,
     UsageError,
@@ -238,6 +239,34 @@ def test_a_base_with_a_mode(tmp_path: Path) -> None:
     git(repo, "tag", "-f", "v5.2.0")
     apply(repo)
     assert git(repo, "ls-tree", BRANCH, "softmmu/vl.c").startswith("100755")
+
+
+def test_a_step_that_needs_the_branch_makes_it_or_leaves_it_alone(repo: Path) -> None:
+    ui = Ui(quiet=True)
+    made = require_branch(base_of(repo), two_patches(), True, ui)
+    assert git(repo, "rev-parse", BRANCH) == made.head
+    # The same tree by somebody else stays that of somebody else.
+    git(repo, "checkout", "-q", BRANCH)
+    git(repo, "commit", "-q", "--amend", "-m", "mine", date=1700000000)
+    mine = git(repo, "rev-parse", "HEAD")
+    assert require_branch(base_of(repo), two_patches(), True, ui).tree == made.tree
+    # Another tree that may not be replaced stays as well; a part of the series asks for no branch.
+    (repo / "VERSION").write_text("mine\n", encoding="ascii")
+    git(repo, "commit", "-q", "-a", "-m", "more")
+    more = git(repo, "rev-parse", "HEAD")
+    assert more != mine
+    assert require_branch(base_of(repo), two_patches(), True, ui).head == made.head
+    first = Series(two_patches().about, two_patches().entries[:1], {})
+    part = require_branch(base_of(repo), first, False, ui)
+    assert part.head == made.patches[0].commit
+    assert git(repo, "rev-parse", BRANCH) == more
+
+
+def test_a_step_that_needs_the_branch_tells_drift(repo: Path) -> None:
+    bad = patch(1, Edit(why="x", file="none.c", at=At(function="f"), insert=Insert(first="x();")))
+    with pytest.raises(DriftError):
+        require_branch(base_of(repo), series(bad), True, Ui(quiet=True))
+    assert git(repo, "for-each-ref", "refs/heads/cpr") == ""
 
 
 def test_preview_shows_the_last_patch_and_writes_nothing(repo: Path) -> None:
