@@ -26,7 +26,7 @@ def test_devices_that_lose_something_refuse(
     if not has(qemu, device):
         pytest.skip(f"{device} is not built")
     backend = f"memory-backend-file,id=more,size=64M,mem-path={tmp_path / 'more'},share=on"
-    guest = guests("-object", backend, "-device", f"{device},memdev=more,id=dev0")
+    guest = guests("-object", backend, "-device", f"{device},memdev=more,disable-legacy=on")
     guest.wait_until_it_counts()
     said = guest.refusal("cprsave", file=str(tmp_path / "f"), mode="reboot")
     assert device.removesuffix("-pci") in said
