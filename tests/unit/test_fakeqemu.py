@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -50,6 +51,12 @@ def applied(description: Description) -> Tree:
     return tree
 
 
+@cache
+def plainly(era: Era) -> Tree:
+    """The tree of an era with the whole series; not to be changed."""
+    return applied(describe(era))
+
+
 def drifts(results: list[PatchResult]) -> str:
     """All drifts, for messages."""
     return "\n".join(str(drift) for result in results for drift in result.drifts)
@@ -91,7 +98,7 @@ def test_every_patch_applies_and_the_c_parses(era: Era) -> None:
 
 
 def test_no_patch_leaves_odd_white_space(era: Era) -> None:
-    for path, text in applied(describe(era)).edits.items():
+    for path, text in plainly(era).edits.items():
         assert b"\n\n\n" not in text, path
         assert not re.search(rb"[ \t]\n", text), path
         assert text.endswith(b"\n") and not text.endswith(b"\n\n"), path
@@ -108,7 +115,7 @@ def test_each_patch_alone_parses(era: Era) -> None:
 
 
 def test_documentation_in_the_markup_of_the_table(era: Era) -> None:
-    text = text_of(applied(describe(era)), "hmp-commands.hx")
+    text = text_of(plainly(era), "hmp-commands.hx")
     for name in ("cprsave", "cprload", "cprinfo"):
         entry = text[text.index(f'"{name}"') :]
         if era.markup == "texinfo":
@@ -124,7 +131,7 @@ def test_documentation_in_the_markup_of_the_table(era: Era) -> None:
 
 
 def test_built_in_the_list_of_the_build_system(era: Era) -> None:
-    tree = applied(describe(era))
+    tree = plainly(era)
     if era.build == "meson":
         assert "  'colo.c',\n  'cprsave.c',\n" in text_of(tree, "migration/meson.build")
         assert tree.read("migration/Makefile.objs") is None
@@ -136,7 +143,7 @@ def test_built_in_the_list_of_the_build_system(era: Era) -> None:
 
 
 def test_errors_are_handed_over_as_the_tree_does(era: Era) -> None:
-    tree = applied(describe(era))
+    tree = plainly(era)
     wanted = "&err" if era.hmp_error == "Error **" else "err"
     calls = re.findall(r"hmp_handle_error\(mon, ([^)]*)\);", text_of(tree, "monitor/hmp-cmds.c"))
     assert calls == [wanted] * 4
@@ -144,7 +151,7 @@ def test_errors_are_handed_over_as_the_tree_does(era: Era) -> None:
 
 def test_since_is_the_release_after_the_tree(era: Era) -> None:
     following = {"4.2.0": "5.0", "5.1.0": "5.2", "5.2.0": "6.0"}[era.version]
-    text = text_of(applied(describe(era)), "qapi/migration.json")
+    text = text_of(plainly(era), "qapi/migration.json")
     assert re.findall(r"# Since: (\S+)", text) == ["1.0", *[following] * 5]
     defined = re.findall(r"^\{ '(\w+)': '(\w+)'", text, re.M)
     assert dict(reversed(item) for item in defined) == {
@@ -161,13 +168,13 @@ def test_since_is_the_release_after_the_tree(era: Era) -> None:
 
 def test_calls_fit_the_prototypes_of_the_tree(era: Era) -> None:
     find = 'object_property_find(mr->owner, "discard-data", NULL)'
-    volatile = text_of(applied(describe(era)), era.physmem)
+    volatile = text_of(plainly(era), era.physmem)
     assert (find in volatile) == era.find_has_errp
     assert (find.replace(", NULL", "") in volatile) == (not era.find_has_errp)
 
 
 def test_headers_and_exports_of_the_tree(era: Era) -> None:
-    tree = applied(describe(era))
+    tree = plainly(era)
     text = text_of(tree, "migration/cprsave.c")
     assert re.findall(r'#include "(\S*xen\S*)"', text) == [era.xen_header]
     assert re.findall(r'"qapi/qapi-commands-(control|misc)\.h"', text) == [era.quit]
@@ -230,7 +237,7 @@ def test_a_definition_is_found_in_a_file_nobody_knows() -> None:
 
 
 def test_applied_again_all_is_already_there(era: Era) -> None:
-    tree = applied(describe(era))
+    tree = plainly(era)
     again = Tree(MemoryFiles({**render(describe(era)), **tree.edits}))
     results = generate(SERIES, again)
     assert [r.state for r in results] == [State.ALREADY_THERE] * len(NUMBERS)
@@ -284,7 +291,7 @@ def noisy(description: Description) -> Description:
 
 
 def test_noise_around_the_hooks_changes_nothing_but_context(era: Era) -> None:
-    quiet, loud = applied(describe(era)), applied(noisy(describe(era)))
+    quiet, loud = plainly(era), applied(noisy(describe(era)))
     assert set(loud.edits) == set(quiet.edits)
     for path, text in loud.edits.items():
         assert _NOISE.sub(b"", text) == quiet.edits[path], path
@@ -371,7 +378,7 @@ def test_words_in_comments_and_strings_are_no_hooks(era: Era) -> None:
 
 
 def test_walks_are_told_apart_by_their_functions(era: Era) -> None:
-    tree = applied(describe(era))
+    tree = plainly(era)
     path = "migration/savevm.c"
     for name, macro in {
         "find_se": "SAVEVM_FORALL(se, entry)",
@@ -426,5 +433,5 @@ def test_a_second_checked_blocker_must_be_told_apart(era: Era) -> None:
 
 
 def test_only_the_clock_s_blocker_of_kvm_is_exempt(era: Era) -> None:
-    text = text_of(applied(describe(era)), "target/i386/kvm.c")
+    text = text_of(plainly(era), "target/i386/kvm.c")
     assert re.findall(r"migrate_blocker_exempt_cpr\((\w+),", text) == ["invtsc_mig_blocker"]
