@@ -288,6 +288,13 @@ def _changed_already(document: Document, edit: Edit, changes: list[tuple[int, in
     """
     if edit.insert is not None:
         there = [_stands(document, edit, change) for change in changes]
+    elif edit.wrap is not None:
+        there = [
+            document.text.endswith(new, 0, start)
+            if index % 2 == 0
+            else document.text.startswith(new, start)
+            for index, (start, _, new) in enumerate(changes)
+        ]
     elif edit.replace is not None:
         there = [document.text[start:end] == new for start, end, new in changes]
     else:
