@@ -18,6 +18,8 @@ class Era:
 
     :ivar hmp_error: the second parameter's type of hmp_handle_error()
     :ivar exports: whether query-block-exports lists what is exported
+    :ivar find_has_errp: whether object_property_find() takes an Error **
+    :ivar discards: whether devices that discard RAM tell so
     :ivar quit: the schema that has the command quit
     """
 
@@ -30,6 +32,7 @@ class Era:
     quit: str
     xen_header: str
     find_has_errp: bool
+    discards: bool
     vl: str
     cpus: str
     physmem: str
@@ -46,15 +49,15 @@ ERAS: Mapping[str, Era] = {
     for era in (
         Era(
             "make-texinfo", "4.2.0", "make", "texinfo", "Error **", False, "misc",
-            "hw/xen/xen.h", True, "vl.c", "cpus.c", "exec.c", "hw/vfio/pci.c",
+            "hw/xen/xen.h", True, False, "vl.c", "cpus.c", "exec.c", "hw/vfio/pci.c",
         ),
         Era(
             "make-rst", "5.1.0", "make", "rst", "Error *", False, "control",
-            "sysemu/xen.h", True, "softmmu/vl.c", "softmmu/cpus.c", "exec.c", "hw/vfio/pci.c",
+            "sysemu/xen.h", True, True, "softmmu/vl.c", "softmmu/cpus.c", "exec.c", "hw/vfio/pci.c",
         ),
         Era(
             "meson", "5.2.0", "meson", "rst", "Error *", True, "control",
-            "sysemu/xen.h", False, "softmmu/vl.c", "softmmu/cpus.c", "softmmu/physmem.c",
+            "sysemu/xen.h", False, True, "softmmu/vl.c", "softmmu/cpus.c", "softmmu/physmem.c",
             "hw/vfio/migration.c",
         ),
     )
@@ -166,29 +169,38 @@ def plain(name: str, text: str) -> list[Thing]:
     return [Thing(name, text)]
 
 
-def walk(head: str, *body: Statement, safe: bool = False) -> Thing:
-    """A function that walks over the handlers of VM state."""
+def walk(
+    head: str, *body: Statement, safe: bool = False, then: tuple[Statement, ...] = ()
+) -> Thing:
+    """A function that walks over the handlers of VM state, and *then* does something else."""
     macro, more = ("QTAILQ_FOREACH_SAFE", ", next") if safe else ("QTAILQ_FOREACH", "")
     variables = "SaveStateEntry *se, *next;" if safe else "SaveStateEntry *se;"
     loop = f"{macro}(se, &savevm_state.handlers, entry{more})"
-    return function(head, variables, "", (loop, *(body or ("visit(se);",))))
+    return function(head, variables, "", (loop, *(body or ("visit(se);",))), *then)
 
 
 #: Walks that save or load; the eras have all of them.
 SAVING = (
     "bool qemu_savevm_state_guest_unplug_pending(void)",
-    "void qemu_savevm_state_setup(QEMUFile *f)",
     "int qemu_savevm_state_iterate(QEMUFile *f, bool postcopy)",
     "int qemu_savevm_state_complete_precopy_iterable(QEMUFile *f)",
     "void qemu_savevm_state_pending(QEMUFile *f,\n                               uint64_t max)",
-    "void qemu_savevm_state_cleanup(void)",
     "static int qemu_loadvm_state_setup(QEMUFile *f)",
 )
+#: Walks that tell others what goes on, when they are done; and what they tell
+TELLING = {
+    "void qemu_savevm_state_setup(QEMUFile *f)": "SETUP",
+    "void qemu_savevm_state_cleanup(void)": "CLEANUP",
+}
 #: Walks that look after the list.
 LOOKING = (
     "static SaveStateEntry *find_se(const char *idstr, int instance_id)",
     "static int calculate_new_instance_id(const char *idstr)",
 )
+
+
+def _telling(event: str) -> Statement:
+    return (f"if (precopy_notify(PRECOPY_NOTIFY_{event}, &local_err))", "report(local_err);")
 
 
 def _savevm(era: Era) -> list[Thing]:
@@ -236,6 +248,22 @@ def _savevm(era: Era) -> list[Thing]:
             "return false;",
         ),
         *(walk(head) for head in SAVING),
+        *(walk(head, then=(_telling(event),)) for head, event in TELLING.items()),
+        function(
+            "int qemu_savevm_state_complete_precopy(QEMUFile *f)",
+            "Error *local_err = NULL;",
+            "",
+            _telling("COMPLETE"),
+            "return qemu_savevm_state_complete_precopy_iterable(f);",
+        ),
+        function(
+            "static int qemu_savevm_state(QEMUFile *f, Error **errp)",
+            "MigrationState *ms = migrate_get_current();",
+            "",
+            "migrate_init(ms);",
+            "ms->to_dst_file = f;",
+            "return 0;",
+        ),
         function("int qemu_savevm_live_state(QEMUFile *f)", "return one(f);"),
         function(
             "static int\nqemu_loadvm_section_start_full(QEMUFile *f)",
@@ -245,6 +273,32 @@ def _savevm(era: Era) -> list[Thing]:
             "/* Is it known? */",
             ("if (version_id > se->version_id)", "return -EINVAL;"),
             "return 0;",
+        ),
+        function(
+            "static int\nqemu_loadvm_section_part_end(QEMUFile *f)",
+            "SaveStateEntry *se;",
+            "int ret;",
+            "",
+            "se = find_se(f->id, 0);",
+            ("if (se == NULL)", "return -EINVAL;"),
+            "ret = vmstate_load(f, se);",
+            ("if (ret < 0)", "return ret;"),
+            "return 0;",
+        ),
+        function(
+            "int qemu_loadvm_state_main(QEMUFile *f)",
+            "int ret = 0;",
+            "",
+            (
+                "switch (f->type)",
+                "case QEMU_VM_SECTION_FULL:",
+                "    ret = qemu_loadvm_section_start_full(f);",
+                "    break;",
+                "case QEMU_VM_COMMAND:",
+                "    ret = loadvm_process_command(f);",
+                "    break;",
+            ),
+            "return ret;",
         ),
         function(
             "int load_snapshot(const char *name, Error **errp)",
@@ -267,6 +321,14 @@ def _migration() -> list[Thing]:
             "void migrate_init(MigrationState *s)",
             "/* From the start */",
             "s->bytes = 0;",
+        ),
+        function(
+            "void migrate_fd_connect(MigrationState *s, Error *error_in)",
+            "s->expected_downtime = 0;",
+            ("if (error_in)", "return;"),
+            "",
+            'qemu_thread_create(&s->thread, "live", migration_thread, s);',
+            "s->migration_thread_running = true;",
         ),
         function(
             "int migrate_add_blocker(Error *reason, Error **errp)",
@@ -346,6 +408,13 @@ def _vl() -> list[Thing]:
             ("if (!(wakeup_reason_mask & (1 << reason)))", "return;"),
             "runstate_set(RUN_STATE_RUNNING);",
             "wakeup_reason = reason;",
+        ),
+        function(
+            "static bool main_loop_should_exit(void)",
+            "RunState r;",
+            "",
+            ("if (qemu_vmstop_requested(&r))", "vm_stop(r);"),
+            "return false;",
         ),
     ]
 
@@ -499,21 +568,37 @@ def describe(era: Era) -> Description:
             function("bool qemu_ram_is_shared(RAMBlock *rb)", "return rb->flags & RAM_SHARED;"),
         ],
         "include/exec/cpu-common.h": header(
-            "CPU_COMMON_H", prototype("bool qemu_ram_is_shared(RAMBlock *rb)")
+            "CPU_COMMON_H",
+            prototype("bool qemu_ram_is_shared(RAMBlock *rb)"),
+            prototype("int qemu_ram_foreach_block(RAMBlockIterFunc func, void *opaque)"),
         ),
         "include/exec/memory.h": header(
             "MEMORY_H",
-            Thing(
-                "CONFIG_USER_ONLY", "#ifndef CONFIG_USER_ONLY\n\nvoid mtree_info(void);\n\n#endif\n"
-            ),
+            Thing("CONFIG_USER_ONLY", "#ifndef CONFIG_USER_ONLY\n"),
+            prototype("void mtree_info(void)"),
+            *([prototype("bool ram_block_discard_is_required(void)")] if era.discards else ()),
+            Thing("", "#endif\n"),
         ),
         "include/hw/loader.h": header(
             "LOADER_H", prototype("int rom_check_and_register_reset(void)")
         ),
         "hw/core/loader.c": _loader(),
+        "hw/core/generic-loader.c": [
+            *include("qemu/osdep.h", "hw/core/generic-loader.h"),
+            function(
+                "static void generic_loader_reset(void *opaque)",
+                "GenericLoaderState *s = GENERIC_LOADER(opaque);",
+                "",
+                (
+                    "if (s->data_len)",
+                    "dma_memory_write(s->cpu->as, s->addr, &s->data, s->data_len);",
+                ),
+            ),
+        ],
         "include/sysemu/runstate.h": header(
             "SYSEMU_RUNSTATE_H",
             prototype("void qemu_system_wakeup_request(WakeupReason reason, Error **errp)"),
+            prototype("bool qemu_vmstop_requested(RunState *r)"),
         ),
         "dump/dump.c": [
             *include("qemu/osdep.h", "sysemu/cpus.h"),

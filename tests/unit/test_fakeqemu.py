@@ -181,6 +181,8 @@ def test_headers_and_exports_of_the_tree(era: Era) -> None:
     assert ("qmp_query_block_exports(" in text) == era.exports
     assert ("nbd_server_is_running()" in text) == (not era.exports)
     assert ("block/nbd.h" in text) == (not era.exports)
+    assert ("ram_block_discard_is_required()" in text) == era.discards
+    assert text.count('"exec/memory.h"') == 1
     if not era.exports:
         assert "bool nbd_server_is_running(void);" in text_of(tree, "include/block/nbd.h")
         assert "bool nbd_server_is_running(void)\n{" in text_of(tree, "blockdev-nbd.c")
@@ -404,7 +406,7 @@ def test_new_walks_are_taken_for_such_as_look_after_the_list(era: Era) -> None:
     assert "QTAILQ_FOREACH(se, &others.handlers, entry)" in body_of(done, path, "other_walk")
 
 
-@pytest.mark.parametrize("name", ["qemu_savevm_state_cleanup", "find_se"])
+@pytest.mark.parametrize("name", ["qemu_savevm_state_iterate", "find_se"])
 def test_a_rule_does_without_one_of_its_sites(era: Era, name: str) -> None:
     tree = describe(era)
     applied(changed(tree, "migration/savevm.c", lambda t: None if t.name == name else t))
