@@ -2,127 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import mmap
-import struct
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from patchgen.cli import run
-
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800), pytest.mark.xdist_group("live")]
-
-# cli; xor ax,ax; mov ds,ax; again: inc dword [0x500]; jmp again
-_CODE = bytes.fromhex("fa 31c0 8ed8 66ff060005 ebf9")
-SECTOR = _CODE.ljust(510, b"\0") + b"\x55\xaa"
-COUNTER = 0x500
-MIB = 1 << 20
-FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
-
-
-@pytest.fixture(scope="session")
-def qemu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The binary of the distribution's 5.2 with the series."""
-    import contextlib
-    import io
-
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        code = run(["build", "v5.2.0", "--source", "distro", "--json"])
-    data = json.loads(out.getvalue())
-    assert code == 0, data
-    return Path(data["result"]["binary"])
-
-
-class Guest:
-    """A QEMU process with the counting guest, spoken to in QMP over its standard input."""
-
-    def __init__(self, qemu: Path, place: Path, *more: str, ram: str = "share=on") -> None:
-        disk = place / "boot.img"
-        disk.write_bytes(SECTOR.ljust(1440 * 1024, b"\0"))
-        self._ram = place / "ram"
-        backend = f"memory-backend-file,id=ram,size=64M,mem-path={self._ram},{ram}"
-        argv = [str(qemu), "-machine", "pc,accel=tcg,memory-backend=ram", "-m", "64"]
-        argv += ["-object", backend, "-nodefaults", "-vga", "none", "-display", "none"]
-        argv += ["-drive", f"if=floppy,format=raw,file={disk}", "-qmp", "stdio", *more]
-        for directory in FIRMWARE:
-            argv += ["-L", str(directory)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert "QMP" in self._line()
-        self.ask("qmp_capabilities")
-
-    def _line(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, f"QEMU ended with {self.process.wait()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
-        """A QMP command; the whole reply, events skipped."""
-        assert self.process.stdin is not None
-        asked = json.dumps({"execute": command, "arguments": arguments})
-        self.process.stdin.write(asked.encode() + b"\n")
-        self.process.stdin.flush()
-        while True:
-            answer = self._line()
-            if "return" in answer or "error" in answer:
-                return answer
-
-    def human(self, line: str) -> str:
-        """A command of the human monitor; what it prints."""
-        said: str = self.ask("human-monitor-command", **{"command-line": line})["return"]
-        return said
-
-    def status(self) -> str:
-        """The run state."""
-        state: str = self.ask("query-status")["return"]["status"]
-        return state
-
-    def counter(self) -> int:
-        """The guest's counter, read from outside through the file that holds its RAM."""
-        with (
-            self._ram.open("rb") as file,
-            mmap.mmap(file.fileno(), MIB, prot=mmap.PROT_READ) as ram,
-        ):
-            (value,) = struct.unpack_from("<I", ram, COUNTER)
-            return int(value)
-
-    def wait_until_it_counts(self) -> int:
-        """Until the counter was seen to move; its value then."""
-        seen = self.counter()
-        deadline = time.monotonic() + 120
-        while self.counter() == seen or not seen:
-            assert time.monotonic() < deadline, "the guest does not run"
-            seen = seen or self.counter()
-            time.sleep(0.01)
-        return self.counter()
-
-    def quit(self) -> None:
-        """End the process, whatever it does."""
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def guests(qemu: Path, tmp_path: Path) -> Iterator[Any]:
-    """A function that starts guests, all in one directory; they are ended with the test."""
-    if not all(directory.is_dir() for directory in FIRMWARE):
-        pytest.skip("no firmware: the packages seabios and qemu-system-data are not installed")
-    started: list[Guest] = []
-
-    def start(*more: str, **options: Any) -> Guest:
-        started.append(Guest(qemu, tmp_path, *more, **options))
-        return started[-1]
-
-    yield start
-    for guest in started:
-        guest.quit()
 
 
 def test_round_trip(guests: Any, tmp_path: Path) -> None:
