@@ -105,10 +105,12 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     def __str__(self) -> str:
         parts = []
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
+        for name, spelled in zip(
+            self.__struct_fields__, self.__struct_encode_fields__, strict=True
+        ):
+            value = getattr(self, name)
             if value not in (None, False, (), {}):
-                parts.append(f"{field.encode_name} {value}")
+                parts.append(f"{spelled} {value}")
         return ", ".join(parts)
 
 
