@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
+import struct
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,34 @@ def test_devices_that_lose_something_refuse(
     assert device.removesuffix("-pci") in said
     assert guest.status() == "running"
     assert not (tmp_path / "f").exists()
+
+
+def answer_vhost_user(listener: socket.socket) -> None:
+    """A back end that knows how to log, so that no migration blocker speaks for it."""
+    # GET_FEATURES: LOG_ALL and PROTOCOL_FEATURES; GET_PROTOCOL_FEATURES: LOG_SHMFD
+    features = {1: 1 << 26 | 1 << 30, 15: 1 << 1}
+    with contextlib.suppress(OSError):
+        connection, _ = listener.accept()
+        while header := connection.recv(12, socket.MSG_WAITALL):
+            request, _, size = struct.unpack("<III", header)
+            if size:
+                connection.recv(size, socket.MSG_WAITALL)
+            if request in features:
+                connection.sendall(struct.pack("<IIIQ", request, 5, 8, features[request]))
+
+
+def test_vhost_user_refuses(guests: Any, tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "backend"))
+    listener.listen()
+    threading.Thread(target=answer_vhost_user, args=(listener,), daemon=True).start()
+    more = ["-chardev", f"socket,id=c,path={tmp_path / 'backend'}"]
+    more += ["-netdev", "vhost-user,id=n0,chardev=c"]
+    more += ["-device", "virtio-net-pci,netdev=n0,romfile="]
+    guest = guests(*more)
+    said = guest.refusal("cprsave", file=str(tmp_path / "f"), mode="reboot")
+    assert said.endswith("netdev 'n0' (vhost-user) has state of its own")
+    assert guest.status() == "running"
 
 
 def test_all_reasons_come_in_one_error(guests: Any, tmp_path: Path) -> None:
