@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from patchgen.engine.cbody import checked_calls, find_in_body, invocations
+from patchgen.engine.cbody import checked_calls, find_in_body, invocations, near_in_body, walk
 from patchgen.engine.csource import CSource, ancestor, declared_by, definitions
 from patchgen.engine.site import (
     Candidate,
@@ -52,7 +52,16 @@ def find_c(source: CSource, at: At, file: str) -> list[Site]:
 
 
 def candidates_c(source: CSource, at: At, file: str) -> tuple[Candidate, ...]:
-    """Names in the file that resemble the anchor's."""
+    """Names in the file that resemble the anchor's, or in what encloses it if that is there."""
+    if at.function is not None and at.in_body:
+        functions = _functions(source, at.function)
+        if len(functions) == 1:
+            return near_in_body(source, functions[0], at, file)
+    part = at.member or at.enumerator or at.entry or at.field or at.parameter
+    if part is not None:
+        near = nearest(squeeze(part), _parts(source, at), source.text, file)
+        if near:
+            return near
     wanted = at.name
     kinds = {
         "function": ("function",),
@@ -74,6 +83,34 @@ def candidates_c(source: CSource, at: At, file: str) -> tuple[Candidate, ...]:
     else:
         names = [(name, at_) for kind, name, at_ in definitions(source) if kind in kinds]
     return nearest(wanted, names, source.text, file)
+
+
+def _parts(source: CSource, at: At) -> list[tuple[str, int]]:
+    """(text, offset) of the parts that the anchor's struct, enum, table or prototype has."""
+    names: list[tuple[str, int]] = []
+
+    def add(node: Node | None) -> None:
+        if node is not None:
+            names.append((squeeze(source.source(node)).lstrip("."), node.start_byte))
+
+    if at.declaration is not None and at.parameter is None:
+        tables = [_initializer(node) for _, node in _declarations(source, at.declaration)]
+        for entry in (entry for values in tables if values for entry in values.named_children):
+            for part in [entry] if at.entry else entry.children_by_field_name("designator"):
+                add(part)
+    elif at.parameter is not None:
+        for name in source.occurrences(at.name, top=True):
+            for node in walk(declared_by(name)):
+                if node.type == "parameter_declaration":
+                    add(node.child_by_field_name("declarator"))
+    else:
+        kind = "struct" if at.struct is not None else "enum"
+        for node in (node for _, body in _types(source, kind, at.name) for node in walk(body)):
+            if node.type == "enumerator":
+                add(node.child_by_field_name("name"))
+            elif node.type == "field_identifier":
+                add(node)
+    return names
 
 
 def _enclosing_miss(source: CSource, kind: str, name: str, count: int, file: str) -> Miss:

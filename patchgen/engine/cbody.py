@@ -10,6 +10,7 @@ from tree_sitter import Node
 
 from patchgen.engine.csource import CSource, declared_by, enclosing_function, words
 from patchgen.engine.site import (
+    Candidate,
     DriftKind,
     Miss,
     Shape,
@@ -17,6 +18,7 @@ from patchgen.engine.site import (
     indent_at,
     line_end,
     line_start,
+    nearest,
     squeeze,
 )
 from patchgen.engine.spec import At
@@ -41,8 +43,9 @@ _STATEMENTS = frozenset(
 )
 
 
-def _walk(node: Node) -> Iterator[Node]:
-    stack = [node]
+def walk(node: Node | None) -> Iterator[Node]:
+    """The node and all named nodes below it, in order; nothing for ``None``."""
+    stack = [node] if node is not None else []
     while stack:
         here = stack.pop()
         yield here
@@ -97,7 +100,7 @@ def _header(source: CSource, node: Node) -> str:
 def _nested(source: CSource, scope: Node, at: At) -> list[tuple[Node, Node | None]]:
     """(statement, its body) for the container that *at* names inside *scope*."""
     found: list[tuple[Node, Node | None]] = []
-    for node in _walk(scope):
+    for node in walk(scope):
         if at.if_ is not None and node.type == "if_statement":
             if _header(source, node) == squeeze(at.if_):
                 found.append((node, node.child_by_field_name("consequence")))
@@ -117,7 +120,7 @@ def _leaf(source: CSource, node: Node, at: At) -> bool:
     if at.local is not None:
         return node.type == "declaration" and any(
             source.source(name) == at.local.encode() and _declares(node, name)
-            for name in _walk(node)
+            for name in walk(node)
             if name.type == "identifier"
         )
     if at.assign is not None:
@@ -145,17 +148,23 @@ def _declares(declaration: Node, name: Node) -> bool:
     return owner is not None and owner.id == declaration.id
 
 
+def _scope(source: CSource, function: Site) -> Node | None:
+    """The body of a function, if it was parsed."""
+    if function.inner is None or function.by_text:
+        return None
+    start, end = function.inner
+    scope = source.root_at(function.start).descendant_for_byte_range(max(start - 2, 0), end)
+    while scope is not None and scope.type not in ("compound_statement", "function_definition"):
+        scope = scope.parent
+    return scope
+
+
 def find_in_body(source: CSource, function: Site, at: At, file: str) -> list[Site]:
     """Sites inside one function.
 
     :raise Miss: the container (``if``, ``loop``, ``case``) is not there exactly once
     """
-    if function.inner is None or function.by_text:
-        return _by_text(source, function, at)
-    start, end = function.inner
-    scope = source.root_at(function.start).descendant_for_byte_range(max(start - 2, 0), end)
-    while scope is not None and scope.type not in ("compound_statement", "function_definition"):
-        scope = scope.parent
+    scope = _scope(source, function)
     if scope is None:
         return _by_text(source, function, at)
     if at.if_ is not None or at.loop is not None or at.case is not None:
@@ -170,21 +179,70 @@ def find_in_body(source: CSource, function: Site, at: At, file: str) -> list[Sit
                 f"{at.container} is there {len(nested)} times in {at.function}"
                 if nested
                 else f"{at.container} is not there in {at.function}",
+                () if nested else near_in_body(source, function, _container_only(at), file),
             )
         scope = nested[0][1] or nested[0][0]
     if at.label is not None:
         return _labels(source, scope, at.label)
     if at.call is not None:
         return _calls(source, scope, at)
-    sites = [_statement_site(source, n) for n in _walk(scope) if _leaf(source, n, at)]
+    sites = [_statement_site(source, n) for n in walk(scope) if _leaf(source, n, at)]
     if not sites and scope.has_error:
         return _by_text(source, function, at)
     return sites
 
 
+def _container_only(at: At) -> At:
+    return At(function=at.function, if_=at.if_, loop=at.loop, case=at.case)
+
+
+def near_in_body(source: CSource, function: Site, at: At, file: str) -> tuple[Candidate, ...]:
+    """What resembles the statement or the block that *at* names in a function."""
+    leaves = (at.local, at.assign, at.return_, at.statement, at.label, at.call)
+    wanted = next((leaf for leaf in leaves if leaf is not None), None)
+    wanted = wanted or at.if_ or at.loop or at.case or ""
+    scope = _scope(source, function)
+    names: list[tuple[str, int]] = []
+    for node in walk(scope):
+        part = _name_like(source, node, at)
+        if part:
+            names.append((part, node.start_byte))
+    return nearest(squeeze(wanted), names, source.text, file)
+
+
+def _name_like(source: CSource, node: Node, at: At) -> str:
+    """What *node* is called if it is of the kind that *at* names; empty if it is not."""
+    part: Node | None = None
+    if at.local is not None:
+        return source.source(node).decode("utf-8", "replace") if _is_local(node) else ""
+    if at.call is not None and node.type == "call_expression":
+        part = node.child_by_field_name("function")
+    elif at.assign is not None and node.type == "assignment_expression":
+        part = node.child_by_field_name("left")
+    elif at.return_ is not None and node.type == "return_statement":
+        part = next(iter(node.named_children), None)
+    elif at.label is not None and node.type == "labeled_statement":
+        part = node.child_by_field_name("label")
+    elif at.statement is not None and node.type in _STATEMENTS:
+        part = node
+    elif not at.has_leaf:
+        if at.if_ is not None and node.type == "if_statement":
+            return _header(source, node)
+        if at.loop is not None and node.type in ("while_statement", "for_statement"):
+            return _header(source, node)
+        if at.case is not None and node.type == "case_statement":
+            part = node.child_by_field_name("value")
+    return squeeze(source.source(part)) if part is not None else ""
+
+
+def _is_local(node: Node) -> bool:
+    owner = declared_by(node) if node.type == "identifier" else None
+    return owner is not None and owner.type == "declaration"
+
+
 def _labels(source: CSource, scope: Node, name: str) -> list[Site]:
     sites = []
-    for node in _walk(scope):
+    for node in walk(scope):
         label = node.child_by_field_name("label") if node.type == "labeled_statement" else None
         if label is not None and source.source(label) == name.encode():
             start = line_start(source.text, node.start_byte)

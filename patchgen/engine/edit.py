@@ -14,7 +14,7 @@ from patchgen.engine.canchor import candidates_c, defined_in, find_c
 from patchgen.engine.csource import CSource
 from patchgen.engine.fragment import render
 from patchgen.engine.listanchor import FINDERS, candidates_in_list, defined_by
-from patchgen.engine.site import DriftKind, Miss, Shape, Site
+from patchgen.engine.site import Candidate, DriftKind, Miss, Shape, Site
 from patchgen.engine.spec import C_KINDS, At, Edit
 
 _INCLUDE = re.compile(rb'\s*#\s*include\s+[<"]([^">]+)[">]\s*')
@@ -70,16 +70,18 @@ def find(document: Document, at: At) -> list[Site]:
     return FINDERS[at.kind][0](document.text, at)
 
 
+def candidates(document: Document, at: At) -> tuple[Candidate, ...]:
+    """Names in the file that resemble the anchor's, best first."""
+    if at.kind in C_KINDS:
+        return candidates_c(document.source, at, document.path)
+    return candidates_in_list(document.text, at, document.path)
+
+
 def _locate(document: Document, at: At, count: str) -> list[Site]:
     sites = find(document, at)
     if not sites:
         miss = DriftKind.NOT_FOUND if count == "1" else DriftKind.COUNT
-        nearby = (
-            candidates_c(document.source, at, document.path)
-            if at.kind in C_KINDS
-            else candidates_in_list(document.text, at, document.path)
-        )
-        raise Miss(miss, f"{at} is not there", nearby)
+        raise Miss(miss, f"{at} is not there", candidates(document, at))
     if count == "1" and len(sites) > 1:
         raise Miss(DriftKind.AMBIGUOUS, f"{at} is there {len(sites)} times")
     return sites
@@ -286,6 +288,13 @@ def _changed_already(document: Document, edit: Edit, changes: list[tuple[int, in
     """
     if edit.insert is not None:
         there = [_stands(document, edit, change) for change in changes]
+    elif edit.wrap is not None:
+        there = [
+            document.text.endswith(new, 0, start)
+            if index % 2 == 0
+            else document.text.startswith(new, start)
+            for index, (start, _, new) in enumerate(changes)
+        ]
     elif edit.replace is not None:
         there = [document.text[start:end] == new for start, end, new in changes]
     else:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from patchgen.engine.canchor import defined_in
-from patchgen.engine.edit import Document, all_there, apply_edit, find
+from patchgen.engine.edit import Document, all_there, apply_edit, candidates, find
 from patchgen.engine.facts import Facts
 from patchgen.engine.fragment import render
+from patchgen.engine.listanchor import defined_by
 from patchgen.engine.series import Entry, Series, text_of, values
-from patchgen.engine.site import Candidate, DriftKind, Miss
+from patchgen.engine.site import Candidate, DriftKind, Miss, squeeze
 from patchgen.engine.spec import At, Edit, Files
 from patchgen.engine.tree import Tree
 
@@ -74,7 +76,7 @@ def generate(series: Series, tree: Tree) -> tuple[PatchResult, ...]:
     """
     facts = Facts(tree, series.facts)
     documents: dict[str, Document] = {}
-    lost: dict[int, str] = {}
+    lost: dict[int, Entry] = {}
     results = []
     for entry in series.entries:
         run = _PatchRun(entry, tree, facts, documents, lost)
@@ -91,7 +93,7 @@ class _PatchRun:
         tree: Tree,
         facts: Facts,
         documents: dict[str, Document],
-        lost: dict[int, str],
+        lost: dict[int, Entry],
     ) -> None:
         self._entry = entry
         self._tree = tree
@@ -109,7 +111,7 @@ class _PatchRun:
         for index, edit in enumerate(self._entry.patch.edit, 1):
             self._run(index, edit)
         if self._drifts:
-            self._lost[self._entry.number] = self._all_text()
+            self._lost[self._entry.number] = self._entry
             return self._outcome(State.DRIFTED, {})
         files = dict(self._created)
         for path, document in self._open.items():
@@ -223,7 +225,17 @@ class _PatchRun:
         if len(there) == 1:
             return there[0]
         if not there:
-            raise Miss(DriftKind.FILE_MISSING, f"no file of this tree holds {file.holding}")
+            near = [
+                candidate
+                for path in file.among
+                if path in self._created or self._tree.exists(path)
+                for candidate in candidates(self._document(path), at)
+            ]
+            raise Miss(
+                DriftKind.FILE_MISSING,
+                f"no file of this tree holds {file.holding}",
+                tuple(sorted(near, key=lambda candidate: -candidate.score)[:3]),
+            )
         raise Miss(DriftKind.FILE_AMBIGUOUS, f"{file.holding} is in {' and '.join(there)}")
 
     def _drift(self, index: int, edit: Edit, path: str, miss: Miss) -> Drift:
@@ -241,25 +253,47 @@ class _PatchRun:
         )
 
     def _needed(self, edit: Edit, path: str) -> tuple[int, ...]:
-        """Drifted patches whose text holds the anchor's name, or that would create the file."""
-        words = {path} if edit.at is None else {path, edit.at.name}
-        base = self._tree.read(path) or b""
-        return tuple(
-            number
-            for number, text in self._lost.items()
-            if any(
-                word and word.encode() not in base and re.search(rf"\b{re.escape(word)}\b", text)
-                for word in words
-            )
-        )
+        """Drifted patches that would create the file, or that would bring what the anchor names."""
+        base = self._tree.read(path)
+        needs: set[int] = set()
+        if base is None:
+            needs.update(n for n, lost in self._lost.items() if path in _created_by(lost))
+        at = edit.at
+        wanted = at.name if at and not (base and at.name.encode() in base) else ""
+        if wanted:
+            needs.update(n for n, lost in self._lost.items() if wanted in _defined_by(lost, path))
+        elif at is not None and at.leaf and squeeze(at.leaf) not in squeeze(base or b""):
+            wanted = at.leaf
+        if wanted and not needs:
+            needs.update(n for n, lost in self._lost.items() if _says(lost, wanted, path))
+        return tuple(sorted(needs))
 
-    def _all_text(self) -> str:
-        parts = list(self._entry.fragments.values())
-        for edit in self._entry.patch.edit:
-            parts.extend(values(edit))
-            if edit.create is not None:
-                parts.append(_spelled(edit))
-        return "\n".join(parts)
+
+def _texts(entry: Entry, path: str) -> list[str]:
+    """The texts that a patch puts into a file, or into one that it looks for."""
+    edits = [edit for edit in entry.patch.edit if not edit.paths or path in edit.paths]
+    return [text_of(v, entry.fragments, entry.name) for edit in edits for v in values(edit)]
+
+
+def _created_by(entry: Entry) -> set[str]:
+    return {_spelled(edit) for edit in entry.patch.edit if edit.create is not None}
+
+
+def _defined_by(entry: Entry, path: str) -> set[str]:
+    """Names of what a patch defines at the top of a file."""
+    return {name for text in _texts(entry, path) for name in _definitions(text.encode())}
+
+
+@lru_cache(maxsize=256)
+def _definitions(text: bytes) -> tuple[str, ...]:
+    listed = (name for kind in ("qapi", "hx", "trace") for name in defined_by(kind, text))
+    return (*(name for _, name in defined_in(text)), *listed)
+
+
+def _says(entry: Entry, name: str, path: str) -> bool:
+    """Whether a patch would put *name*, not as a part of a longer word, into a file."""
+    word = re.compile(rf"(?<!\w){re.escape(squeeze(name))}(?!\w)")
+    return any(word.search(squeeze(text)) for text in _texts(entry, path))
 
 
 def _spelled(edit: Edit) -> str:

@@ -72,6 +72,14 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return getattr(self, self.kind, None) or "" if self.kind else ""
 
     @property
+    def leaf(self) -> str:
+        """What is looked for inside of the thing that :attr:`name` names; empty if it is itself."""
+        parts = [self.member, self.enumerator, self.parameter, self.field, self.entry, self.local]
+        parts += [self.assign, self.return_, self.statement, self.label]
+        parts += [self.call if self.function else None, self.if_, self.loop, self.case]
+        return next((part for part in (*parts, self.holding) if part is not None), "")
+
+    @property
     def has_leaf(self) -> bool:
         """Whether a statement is named, not only the block that holds it."""
         leaves = (self.local, self.assign, self.return_, self.statement, self.label, self.call)
@@ -97,10 +105,12 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     def __str__(self) -> str:
         parts = []
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
+        for name, spelled in zip(
+            self.__struct_fields__, self.__struct_encode_fields__, strict=True
+        ):
+            value = getattr(self, name)
             if value not in (None, False, (), {}):
-                parts.append(f"{field.encode_name} {value}")
+                parts.append(f"{spelled} {value}")
         return ", ".join(parts)
 
 

@@ -42,8 +42,8 @@ def after(text: Text, toml: str, path: str = "a.c") -> str:
 
 
 def _repeats(toml: str) -> bool:
-    """Whether an edit can be recognized: insertions can, others if they say how."""
-    return "insert" in toml or "present" in toml
+    """Whether an edit can be recognized: insertions and wraps can, others if they say how."""
+    return any(word in toml for word in ("insert", "wrap", "present"))
 
 
 def miss(text: Text, toml: str, path: str = "a.c") -> Miss:

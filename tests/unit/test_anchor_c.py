@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from patchgen.engine.site import DriftKind
 from tests.unit.engine_help import after, dedent, miss, place
 
 UNIT = """
@@ -459,3 +460,69 @@ def test_preprocessor_lines_stay_in_column_0() -> None:
         "at = { function = 'f', call = 'a' }\ninsert = { after = '''\n#ifdef X\nb();\n#endif\n''' }"
     )
     assert after(text, toml) == ("void f(void)\n{\n    a();\n#ifdef X\n    b();\n#endif\n}\n")
+
+
+TABLE = """
+    struct S {
+        int one;
+        int two_of;
+    };
+
+    enum E {
+        E_FIRST = 1,
+        E_LAST_ONE,
+    };
+
+    static T table[] = {
+        { A, B },
+        { A, C },
+    };
+
+    static H handlers = {
+        .setup_it = f,
+    };
+
+    void f(int first, int second_one)
+    {
+        int count_of = 0;
+
+        if (first > 1) {
+            s->mode_of = first;
+            prepare_it(first);
+        }
+        switch (first) {
+        case MODE_OLD:
+            return first + 1;
+        }
+    out_here:
+        return count_of;
+    }
+"""
+
+
+@pytest.mark.parametrize(
+    "at, nearest",
+    [
+        ('struct = "S", member = "two"', "two_of"),
+        ('enum = "E", enumerator = "E_LAST"', "E_LAST_ONE"),
+        ('declaration = "table", entry = "{ A, D }"', "{ A, B }"),
+        ('declaration = "handlers", field = "setup"', "setup_it"),
+        ('function = "f", local = "count"', "count_of"),
+        ('function = "f", assign = "s->mode"', "s->mode_of"),
+        ('function = "f", call = "prepare"', "prepare_it"),
+        ('function = "f", return = "count"', "count_of"),
+        ('function = "f", label = "out"', "out_here"),
+        ('function = "f", statement = "prepare(first);"', "prepare_it(first);"),
+        ('function = "f", if = "first > 2"', "first > 1"),
+        ('function = "f", if = "first > 2", call = "prepare_it"', "first > 1"),
+        ('function = "f", case = "MODE_NEW"', "MODE_OLD"),
+        ('function = "f", parameter = "second"', "second_one"),
+    ],
+)
+def test_candidates_are_of_the_anchor_s_kind(at: str, nearest: str) -> None:
+    """Not the function that was found, but what was looked for inside of it."""
+    missed = miss(TABLE, f'at = {{ {at} }}\ninsert = {{ before = "x" }}')
+    assert missed.kind is DriftKind.NOT_FOUND
+    assert missed.candidates[0].name == nearest
+    text = dedent(TABLE).decode().splitlines()
+    assert nearest in text[missed.candidates[0].line - 1]

@@ -211,3 +211,17 @@ def test_nothing_but_the_place_changes(
         assert f"    {line}\n" in rest
         rest = rest.replace(f"    {line}\n", "", 1)
     assert "".join(rest.split()) == "".join(middle.split())
+
+
+WRAP = """
+    at = { function = "f", call = "work" }
+    wrap = { before = "lock();", after = "unlock();" }
+"""
+
+
+def test_a_wrap_is_there_if_both_of_its_texts_are() -> None:
+    plain = b"void f(void)\n{\n    work();\n}\n"
+    once = place(plain, WRAP).document.text
+    assert place(once, WRAP).there
+    half = plain.replace(b"    work();\n", b"    lock();\n    work();\n")
+    assert miss(half, WRAP).kind is DriftKind.PARTLY_THERE
