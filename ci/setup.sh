@@ -46,9 +46,12 @@ if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
 fi
 PATH=$venv/bin:$PATH
 
-# The compiler and libraries that the era data names.
+# The compiler and libraries that the era data names, and firmware: repacked sources have none.
 # shellcheck disable=SC2046
-need_packages $(patchgen build --packages)
+need_packages $(patchgen build --packages) seabios qemu-system-data
+
+# Some environments keep Python from writing what it compiled; starting would take twice as long.
+python -m compileall -q "$top/patchgen"
 
 # Commits are made by whoever runs the tool; these scripts need no configured identity.
 export GIT_AUTHOR_NAME=${GIT_AUTHOR_NAME:-patchgen demo} GIT_AUTHOR_EMAIL=${GIT_AUTHOR_EMAIL:-demo@example.org}

@@ -20,7 +20,11 @@ from .guest import FIRMWARE, Guest
 def qemu() -> Path:
     """The binary of the distribution's 5.2 with the series."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    # Made once for all tests, before the environment of the first of them is sealed.
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        for who in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{who}_NAME", "Test User")
+            patch.setenv(f"GIT_{who}_EMAIL", "test@example.org")
         code = run(["build", "v5.2.0", "--source", "distro", "--json"])
     data = json.loads(out.getvalue())
     assert code == 0, data
