@@ -63,15 +63,24 @@ def _stat(patch: PatchRecord) -> str:
 
 
 def drift_text(patch: PatchRecord) -> list[str]:
-    """Lines that say what drifted in a patch and where to look."""
+    """Lines that say what drifted in a patch and where to look.
+
+    Edits that only lack an earlier patch are counted: they tell nothing of their own.
+    """
     lines = []
+    waiting: dict[tuple[int, ...], int] = {}
     for drift in patch.drifts:
+        if drift.needs:
+            waiting[drift.needs] = waiting.get(drift.needs, 0) + 1
+            continue
         lines.append(f"      {drift.code} edit {drift.edit} ({drift.why}): {drift.file}")
         lines.append(f"        {drift.reason}")
-        if drift.needs:
-            lines.append(f"        needs patch {', '.join(map(str, drift.needs))}, which drifted")
         for near in drift.candidates:
             lines.append(f"        near: {near.name} ({near.score:.2f}) {near.file}:{near.line}")
+    for needs, count in waiting.items():
+        which = f"patch {' and '.join(map(str, needs))}, which drifted"
+        edits = "1 edit needs" if count == 1 else f"{count} edits need"
+        lines.append(f"      PG358 {edits} {which}")
     return lines
 
 
