@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from patchgen import errors
+from patchgen.engine.site import DriftKind
 
 TOP = Path(__file__).parents[2]
 
@@ -31,8 +33,22 @@ def test_modules_are_short() -> None:
     assert long == {}
 
 
+def _errors() -> list[type[errors.PatchgenError]]:
+    found = [x for x in vars(errors).values() if isinstance(x, type)]
+    return [
+        x for x in found if issubclass(x, errors.PatchgenError) and x is not errors.PatchgenError
+    ]
+
+
 def test_error_codes_are_unique() -> None:
-    text = (TOP / "patchgen/errors.py").read_text(encoding="utf-8")
-    codes = re.findall(r'^    code(?:: ClassVar\[str\])? = "(PG\d{3})"', text, re.MULTILINE)
-    # PG900 is the base's and the internal error's.
-    assert sorted(codes) == sorted({*codes}) or codes.count("PG900") == 2
+    codes = [error.code for error in _errors()] + [kind.value for kind in DriftKind]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_code_is_documented() -> None:
+    text = (TOP / "docs/errors.md").read_text(encoding="utf-8")
+    for error in _errors():
+        meaning = (error.__doc__ or "").strip().splitlines()[0]
+        assert f"| {error.code} | {error.exit_code} | {meaning} |" in text
+    for kind in DriftKind:
+        assert f"| {kind.value} | " in text
