@@ -130,7 +130,8 @@ def reproducer(plan: Plan, subject: BuildSubject) -> str:
         steps.append(f'mkdir -p "$D/src/{one.path}"')
         steps.append(f'cp -R {shlex.quote(str(one.directory))}/. "$D/src/{one.path}"')
     steps += [f"sed -i '1i subdir_done()' \"$D/src/{path}\"" for path in plan.silenced]
-    steps += [f': > "$D/src/{path}"' for path in plan.placeholders]
+    if plan.placeholders:
+        steps.append(f'(cd "$D/src" && touch {shlex.join(plan.placeholders)})')
     steps.append('cd "$D/build"')
     steps.append(f"{prefix} {shlex.join(plan.configure())}")
     steps.append(f"{prefix} {shlex.join(plan.compile(*plan.targets))}")

@@ -215,7 +215,8 @@ def test_a_repacked_tree_gets_the_files_that_meson_insists_on(work: Work) -> Non
     made = record.source_dir / "pc-bios"
     assert (made / "edk2-x86_64-code.fd.bz2").read_text() == ""
     assert (made / "edk2-i386-code.fd.bz2").read_text() == "x"
-    assert '> "$D/src/pc-bios/edk2-x86_64-code.fd.bz2"' in record.reproduce
+    made = record.reproduce.partition('(cd "$D/src" && touch ')[2].partition(")")[0]
+    assert "pc-bios/edk2-x86_64-code.fd.bz2" in made.split()
 
 
 def test_what_a_tree_without_its_wheels_needs() -> None:
