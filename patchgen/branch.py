@@ -131,9 +131,10 @@ def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool
     """
     original = entry.patch.series_author
     trailers = [f"Based-on-patch-by: {original} <{series.about.authors[original]}>"]
-    if signoff:
-        trailers.append(f"Signed-off-by: {author}")
     trailers.append(f"{_TRAILER}: {entry.name}")
+    if signoff:
+        # Last, as the list wants it: it vouches for all above.
+        trailers.append(f"Signed-off-by: {author}")
     body = entry.patch.message.strip("\n")
     return "\n".join([entry.patch.subject, "", body, "", *trailers]) + "\n"
 

@@ -96,8 +96,8 @@ def test_dates_authors_and_trailers(repo: Path) -> None:
     body = git(repo, "log", "-1", "--format=%B", BRANCH)
     assert body.endswith(
         "Based-on-patch-by: Steve Sistare <steven.sistare@oracle.com>\n"
-        "Signed-off-by: Test User <test@example.org>\n"
-        "Patchgen: 02-patch"
+        "Patchgen: 02-patch\n"
+        "Signed-off-by: Test User <test@example.org>"
     )
     apply(repo)
     assert "Signed-off-by" not in git(repo, "log", "--format=%B", f"v5.2.0..{BRANCH}")
