@@ -29,6 +29,10 @@ class Background(Generic[T]):
         except BaseException as exc:
             self._error = exc
 
+    def wait(self) -> None:
+        """Until the call has ended, however it did."""
+        self._thread.join()
+
     def result(self) -> T:
         """What the call returned, once it has ended; what it raised is raised here."""
         self._thread.join()

@@ -10,29 +10,27 @@ from enum import Enum
 from pathlib import Path
 
 from patchgen.background import Background
+from patchgen.commits import TRAILER, CommitMaker, Committer, FileStat, MadeCommit
 from patchgen.engine.fragment import warm_up
-from patchgen.engine.generate import Drift, PatchResult, State, generate
-from patchgen.engine.series import Entry, Series
+from patchgen.engine.generate import Drift, PatchResult, State, generate, generate_each
+from patchgen.engine.series import Series
 from patchgen.engine.tree import Tree
 from patchgen.errors import (
     BranchCheckedOut,
     DriftError,
     ForeignBranch,
-    InternalError,
     UsageError,
     WorktreeInUse,
     WouldLoseWork,
 )
-from patchgen.git.fastimport import NewCommit, make_commits
+from patchgen.git.fastimport import make_commits
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
-from patchgen.git.scratch import scratch_repo
+from patchgen.git.scratch import publish_objects, scratch_repo
 from patchgen.paths import data_dir
 from patchgen.pins import PinState, compare, load_pins
 from patchgen.source.resolve import Base
 from patchgen.ui import Ui
-
-_TRAILER = "Patchgen"
 
 
 class BranchState(Enum):
@@ -43,15 +41,6 @@ class BranchState(Enum):
     UNCHANGED = "unchanged"
     DRY_RUN = "dry-run"
     NOT_WRITTEN = "not-written"
-
-
-@dataclass(frozen=True)
-class FileStat:
-    """One file of a patch's diff, as unidiff read it back."""
-
-    path: str
-    added: int
-    removed: int
 
 
 @dataclass(frozen=True)
@@ -124,21 +113,6 @@ class Wish:
     private: bool = False
 
 
-def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool) -> str:
-    """The whole commit message of a patch: subject, body, trailers.
-
-    A sign-off is only ever written for *author*, who runs the tool.
-    """
-    original = entry.patch.series_author
-    trailers = [f"Based-on-patch-by: {original} <{series.about.authors[original]}>"]
-    trailers.append(f"{_TRAILER}: {entry.name}")
-    if signoff:
-        # Last, as the list wants it: it vouches for all above.
-        trailers.append(f"Signed-off-by: {author}")
-    body = entry.patch.message.strip("\n")
-    return "\n".join([entry.patch.subject, "", body, "", *trailers]) + "\n"
-
-
 def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     """Generate the series on *base* and set the branch, unless a patch drifted.
 
@@ -155,22 +129,30 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     ref = f"refs/patchgen/build/{base.tag}" if wish.private else f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
-    with CommitFiles(repo, base.commit) as files:
+    results: list[PatchResult] = []
+    with (
+        CommitFiles(repo, base.commit) as files,
+        scratch_repo(repo) as scratch,
+        Committer(scratch, ref, base.commit, author) as committer,
+    ):
         fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
+        modes = Background(lambda: files.modes(series.paths()))
         warm_up()
         fetched.result()
-        results = generate(series, Tree(files))
-        drifted = any(result.drifts for result in results)
-        if drifted:
+        maker = CommitMaker(base.date, series, author, wish.signoff, files, modes.result())
+        for entry, result in zip(series.entries, generate_each(series, Tree(files)), strict=True):
+            results.append(result)
+            if not any(one.drifts for one in results) and result.state is not State.ALREADY_THERE:
+                committer.add(maker.commit(entry, result))
+        if any(result.drifts for result in results):
             patches = tuple(_patch_record(result) for result in results)
             return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
-        commits = _commits(base, series, results, author, wish.signoff, files)
-    with scratch_repo(repo, keep_objects=not wish.dry_run) as scratch:
-        made = make_commits(scratch, ref, base.commit, author, commits) if commits else ()
-        head = made[-1] if made else base.commit
-        back = _read_back(scratch, base.commit, made, results)
+        made = committer.finish()
+        head = made[-1].commit if made else base.commit
         diff = _diff(scratch, base.commit, head) if wish.diff else ""
-    patches = _patch_records(results, back)
+        if not wish.dry_run:
+            publish_objects(scratch, repo)
+    patches = _patch_records(results, made)
     previous = repo.commit_id(ref) or ""
     if wish.dry_run:
         return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)
@@ -216,9 +198,9 @@ def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
             return _patch_record(last), ""
         # Patches that drifted are left out; the last is shown on the tree without them.
         fit = [(e, r) for e, r in zip(series.entries, results, strict=True) if not r.drifts]
-        kept = Series(series.about, tuple(entry for entry, _ in fit), series.facts)
-        commits = _commits(base, kept, [result for _, result in fit], author, False, files)
-    with scratch_repo(base.repo, keep_objects=False) as scratch:
+        maker = CommitMaker(base.date, series, author, False, files, {})
+        commits = [maker.commit(e, r) for e, r in fit if r.state is not State.ALREADY_THERE]
+    with scratch_repo(base.repo) as scratch:
         made = make_commits(scratch, "refs/heads/preview", base.commit, author, commits)
         shown = scratch.git("show", "--no-color", "--stat", "-p", made[-1]).stdout
     return _patch_record(last), shown.decode("utf-8", "replace")
@@ -229,79 +211,6 @@ def _good_name(repo: Repo, branch: str) -> bool:
     if re.fullmatch(r"\w[\w-]*(?:[./]\w[\w-]*)*", branch, re.ASCII) and ".lock" not in branch:
         return True
     return repo.git("check-ref-format", "--branch", branch, check=False).returncode == 0
-
-
-def _commits(
-    base: Base,
-    series: Series,
-    results: Sequence[PatchResult],
-    author: Identity,
-    signoff: bool,
-    files: CommitFiles,
-) -> list[NewCommit]:
-    touched = sorted({path for result in results for path in result.files})
-    modes = files.modes(touched)
-    commits = []
-    for entry, result in zip(series.entries, results, strict=True):
-        if result.state is State.ALREADY_THERE:
-            continue
-        commits.append(
-            NewCommit(
-                commit_message(entry, series, author, signoff),
-                base.date + entry.number,
-                result.files,
-                modes,
-            )
-        )
-    return commits
-
-
-@dataclass(frozen=True)
-class _ReadBack:
-    """A commit as git tells it: ids, and the diff as unidiff read it."""
-
-    commit: str
-    tree: str
-    files: tuple[FileStat, ...]
-
-
-def _read_back(
-    repo: Repo, base: str, made: Sequence[str], results: Sequence[PatchResult]
-) -> list[_ReadBack]:
-    """Each commit's diff read by unidiff, checked against what the engine meant to change."""
-    if not made:
-        return []
-    head = made[-1]
-    from unidiff.patch import PatchSet
-
-    # git takes longer to compare than all of patchgen to edit, so two processes share it.
-    middle = made[len(made) // 2]
-    later = Background(lambda: _log(repo, middle, head)) if middle != head else None
-    texts = _log(repo, base, middle) + (later.result() if later else [])
-    intended = [result for result in results if result.state is not State.ALREADY_THERE]
-    back = []
-    for result, text in zip(intended, texts, strict=True):
-        ids, _, diff = text.partition("\n")
-        patch = PatchSet(diff.strip("\n") + "\n", metadata_only=True)
-        files = tuple(FileStat(f.path, f.added, f.removed) for f in patch)
-        if {f.path for f in files} != set(result.files):
-            raise InternalError(
-                f"patch {result.number} changes other files than it should",
-                "please report it with the output of `patchgen apply --dry-run --diff`",
-            )
-        commit, _, tree = ids.partition(" ")
-        back.append(_ReadBack(commit, tree, files))
-    return back
-
-
-def _log(repo: Repo, below: str, top: str) -> list[str]:
-    """git's text of each commit in ``below..top``: a line with its ids, and its diff."""
-    log = repo.git(
-        "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
-        "--format=%x01%H %T", f"{below}..{top}",
-    ).stdout  # fmt: skip
-    # Latin-1 keeps every byte apart, whatever the encoding of a source file.
-    return log.decode("latin-1").split("\x01")[1:]
 
 
 def _diff(repo: Repo, base: str, head: str) -> str:
@@ -321,14 +230,14 @@ def _patch_record(result: PatchResult) -> PatchRecord:
 
 
 def _patch_records(
-    results: Sequence[PatchResult], back: Sequence[_ReadBack]
+    results: Sequence[PatchResult], made: Sequence[MadeCommit]
 ) -> tuple[PatchRecord, ...]:
-    made = iter(back)
+    commits = iter(made)
     records = []
     for result in results:
         record = _patch_record(result)
         if result.state is not State.ALREADY_THERE:
-            commit = next(made)
+            commit = next(commits)
             record = replace(record, commit=commit.commit, tree=commit.tree, files=commit.files)
         records.append(record)
     return tuple(records)
@@ -374,7 +283,7 @@ def is_ours(repo: Repo, commit: str) -> bool:
     """
     log = repo.git(
         "log", "--max-count=99", "--first-parent",
-        f"--format=%ct %at %(trailers:key={_TRAILER},valueonly,separator=%x20)", commit,
+        f"--format=%ct %at %(trailers:key={TRAILER},valueonly,separator=%x20)", commit,
     ).stdout.decode("utf-8", "replace")  # fmt: skip
     last = 1000
     for index, line in enumerate(log.splitlines()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -68,7 +68,12 @@ class PatchResult:
 
 
 def generate(series: Series, tree: Tree) -> tuple[PatchResult, ...]:
-    """All patches on *tree*, which is left with the edits of those that applied.
+    """All patches on *tree*; see :func:`generate_each`."""
+    return tuple(generate_each(series, tree))
+
+
+def generate_each(series: Series, tree: Tree) -> Iterator[PatchResult]:
+    """The patches on *tree* one by one; it is left with the edits of those that applied.
 
     A patch that drifts changes nothing; those behind it are tried on the tree without it.
 
@@ -77,11 +82,8 @@ def generate(series: Series, tree: Tree) -> tuple[PatchResult, ...]:
     facts = Facts(tree, series.facts)
     documents: dict[str, Document] = {}
     lost: dict[int, Entry] = {}
-    results = []
     for entry in series.entries:
-        run = _PatchRun(entry, tree, facts, documents, lost)
-        results.append(run.result())
-    return tuple(results)
+        yield _PatchRun(entry, tree, facts, documents, lost).result()
 
 
 class _PatchRun:

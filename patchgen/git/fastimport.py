@@ -71,7 +71,7 @@ def make_commits(
             "-c",
             "core.fsync=none",
             "-c",
-            "fastimport.unpackLimit=1",
+            "fastimport.unpackLimit=0",
             "fast-import",
             "--quiet",
             "--force",

@@ -164,6 +164,10 @@ class Repo:
         done = self.git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
         return done.stdout.decode().strip() or None
 
+    def common_dir(self) -> Path:
+        """The git directory that all work trees share; where the objects are."""
+        return Path(self.line("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
     def tree_id(self, revision: str) -> str | None:
         """The full id of the tree that *revision* has, ``None`` if there is no such revision."""
         done = self.git("rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}", check=False)

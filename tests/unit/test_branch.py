@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from patchgen.errors import (
     BranchCheckedOut,
     DriftError,
     ForeignBranch,
+    GitFailed,
     NoIdentity,
     UsageError,
     WorktreeInUse,
@@ -267,6 +269,29 @@ def test_a_step_that_needs_the_branch_tells_drift(repo: Path) -> None:
     with pytest.raises(DriftError):
         require_branch(base_of(repo), series(bad), True, Ui(quiet=True))
     assert git(repo, "for-each-ref", "refs/heads/cpr") == ""
+
+
+def test_a_full_disk_leaves_the_repository_as_it_was(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = objects_and_refs(repo)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("patchgen.git.scratch.os.fsync", full)
+    with pytest.raises(GitFailed, match="No space left on device"):
+        apply(repo)
+    monkeypatch.undo()
+    assert objects_and_refs(repo) == before
+    assert not list((repo / ".git").rglob("tmp_patchgen*"))
+
+
+def test_a_second_run_adds_no_objects(repo: Path) -> None:
+    apply(repo)
+    before = objects_and_refs(repo)
+    apply(repo)
+    assert objects_and_refs(repo) == before
 
 
 def test_preview_shows_the_last_patch_and_writes_nothing(repo: Path) -> None:

@@ -1,0 +1,167 @@
+"""Commits: made from the engine's results while it still works, and read back as git has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from patchgen.background import Background
+from patchgen.engine.generate import PatchResult
+from patchgen.engine.series import Entry, Series
+from patchgen.errors import InternalError
+from patchgen.git.fastimport import NewCommit, make_commits
+from patchgen.git.objects import CommitFiles
+from patchgen.git.repo import Identity, Repo
+
+TRAILER = "Patchgen"
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """One file of a patch's diff, as unidiff read it back."""
+
+    path: str
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class MadeCommit:
+    """A commit as git tells it: ids, and the files of its diff."""
+
+    commit: str
+    tree: str
+    files: tuple[FileStat, ...]
+
+
+def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool) -> str:
+    """The whole commit message of a patch: subject, body, trailers.
+
+    A sign-off is only ever written for *author*, who runs the tool.
+    """
+    original = entry.patch.series_author
+    trailers = [f"Based-on-patch-by: {original} <{series.about.authors[original]}>"]
+    trailers.append(f"{TRAILER}: {entry.name}")
+    if signoff:
+        # Last, as the list wants it: it vouches for all above.
+        trailers.append(f"Signed-off-by: {author}")
+    body = entry.patch.message.strip("\n")
+    return "\n".join([entry.patch.subject, "", body, "", *trailers]) + "\n"
+
+
+class CommitMaker:
+    """Turns a patch's result into a commit to be made.
+
+    :param date: the base's date; patch n is n seconds later
+    :param modes: git modes of files of the base, as far as they are known yet
+    """
+
+    def __init__(
+        self,
+        date: int,
+        series: Series,
+        author: Identity,
+        signoff: bool,
+        files: CommitFiles,
+        modes: Mapping[str, str],
+    ) -> None:
+        self._date = date
+        self._series = series
+        self._author = author
+        self._signoff = signoff
+        self._files = files
+        self._modes = dict(modes)
+
+    def commit(self, entry: Entry, result: PatchResult) -> NewCommit:
+        """The commit of one patch."""
+        unknown = [path for path in result.files if path not in self._modes]
+        if unknown:
+            self._modes.update(dict.fromkeys(unknown, "100644"), **self._files.modes(unknown))
+        message = commit_message(entry, self._series, self._author, self._signoff)
+        return NewCommit(message, self._date + entry.number, result.files, self._modes)
+
+
+class Committer:
+    """Makes commits in a thread, as many at a time as have come up, and reads each diff back.
+
+    git is as busy as the engine, and so they work side by side.
+
+    :param ref: a ref of *scratch*
+    """
+
+    def __init__(self, scratch: Repo, ref: str, base: str, author: Identity) -> None:
+        self._scratch = scratch
+        self._ref = ref
+        self._base = base
+        self._author = author
+        self._queue: SimpleQueue[NewCommit | None] = SimpleQueue()
+        self._work = Background(self._run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._queue.put(None)
+        self._work.wait()
+
+    def add(self, commit: NewCommit) -> None:
+        """Make this commit next."""
+        self._queue.put(commit)
+
+    def finish(self) -> list[MadeCommit]:
+        """All commits, once they are made.
+
+        :raise GitFailed: they could not be made
+        """
+        self._queue.put(None)
+        return self._work.result()
+
+    def _run(self) -> list[MadeCommit]:
+        import unidiff.patch  # noqa: F401  (now, while there is nothing to do yet)
+
+        made: list[MadeCommit] = []
+        more = True
+        while more:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            commits = [commit for commit in batch if commit is not None]
+            more = len(commits) == len(batch)
+            if commits:
+                below = made[-1].commit if made else self._base
+                ids = make_commits(self._scratch, self._ref, below, self._author, commits)
+                made.extend(_read_back(self._scratch, below, ids[-1], commits))
+        return made
+
+
+def _read_back(repo: Repo, below: str, top: str, commits: Sequence[NewCommit]) -> list[MadeCommit]:
+    """The commits ``below..top``, whose diffs must touch what they were meant to touch."""
+    from unidiff.patch import PatchSet
+
+    log = repo.git(
+        "log", "--reverse", "--no-color", "--no-ext-diff", "--no-renames", "--full-index", "-p",
+        "--format=%x01%H %T", f"{below}..{top}",
+    ).stdout  # fmt: skip
+    # Latin-1 keeps every byte apart, whatever the encoding of a source file.
+    texts = log.decode("latin-1").split("\x01")[1:]
+    made = []
+    for commit, text in zip(commits, texts, strict=True):
+        ids, _, diff = text.partition("\n")
+        patch = PatchSet(diff.strip("\n") + "\n", metadata_only=True)
+        files = tuple(FileStat(f.path, f.added, f.removed) for f in patch)
+        if {f.path for f in files} != set(commit.files):
+            raise InternalError(
+                f"{commit.message.splitlines()[0]!r} changes other files than it should",
+                "please report it with the output of `patchgen apply --dry-run --diff`",
+            )
+        name, _, tree = ids.partition(" ")
+        made.append(MadeCommit(name, tree, files))
+    return made
