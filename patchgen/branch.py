@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -133,18 +134,20 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     with (
         CommitFiles(repo, base.commit) as files,
         scratch_repo(repo) as scratch,
-        Committer(scratch, ref, base.commit, author) as committer,
+        closing(Committer(scratch, ref, base.commit, author)) as committer,
     ):
         fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
         modes = Background(lambda: files.modes(series.paths()))
         warm_up()
         fetched.result()
         maker = CommitMaker(base.date, series, author, wish.signoff, files, modes.result())
+        drifted = False
         for entry, result in zip(series.entries, generate_each(series, Tree(files)), strict=True):
             results.append(result)
-            if not any(one.drifts for one in results) and result.state is not State.ALREADY_THERE:
+            drifted = drifted or result.state is State.DRIFTED
+            if not drifted and result.state is not State.ALREADY_THERE:
                 committer.add(maker.commit(entry, result))
-        if any(result.drifts for result in results):
+        if drifted:
             patches = tuple(_patch_record(result) for result in results)
             return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
         made = committer.finish()
@@ -177,11 +180,15 @@ def require_branch(base: Base, series: Series, whole: bool, ui: Ui) -> BranchRec
             f"patches {', '.join(map(str, numbers))} do not fit {base.tag}",
             f"see `patchgen apply {base.tag} --dry-run`; --upto N takes the patches before",
         )
-    if whole and base.repo.tree_id(f"refs/heads/cpr/{base.tag}") != record.tree:
+    ref = f"refs/heads/{record.branch}"
+    if whole and base.repo.tree_id(ref) != record.tree:
+        previous = base.repo.commit_id(ref) or ""
         try:
-            return make_branch(base, series, Wish())
+            state = _set_branch(base.repo, ref, previous, record.head, False)
         except (ForeignBranch, BranchCheckedOut) as exc:
             ui.warn(f"{exc.message}; it is left alone, the series is used without it")
+        else:
+            return replace(record, state=state, previous=previous)
     return record
 
 

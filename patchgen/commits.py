@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Self
 
 from patchgen.background import Background
 from patchgen.engine.generate import PatchResult
@@ -100,15 +98,8 @@ class Committer:
         self._queue: SimpleQueue[NewCommit | None] = SimpleQueue()
         self._work = Background(self._run)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the thread, however far it got."""
         self._queue.put(None)
         self._work.wait()
 

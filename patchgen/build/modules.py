@@ -13,7 +13,7 @@ from pathlib import Path
 from patchgen.build.eras import Module
 from patchgen.build.treefiles import TreeFiles
 from patchgen.errors import GitFailed, ModuleMissing, UserError
-from patchgen.git.repo import Repo
+from patchgen.git.repo import Repo, git_environment
 from patchgen.paths import cache_dir
 from patchgen.ui import Ui
 
@@ -83,7 +83,7 @@ def export_tree(repo: Repo, tree: str, place: Path) -> None:
     place.mkdir(parents=True)
     archive = ["git", "--git-dir", str(repo.git_dir), "archive", "--format=tar", tree]
     with subprocess.Popen(
-        archive, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **repo.env}
+        archive, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment(repo.env)
     ) as git:
         tar = subprocess.run(
             ["tar", "-x", "-C", str(place)], stdin=git.stdout, capture_output=True, check=False

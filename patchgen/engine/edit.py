@@ -90,14 +90,13 @@ def _locate(document: Document, at: At, count: str) -> list[Site]:
 def _lines(text: bytes, indent: bytes, suffix: bytes) -> bytes:
     """Text as whole lines with that indentation; preprocessor lines stay in column 0."""
     plain = textwrap.dedent(text.decode("utf-8", "surrogateescape")).strip("\n")
-    blank_before = text.startswith(b"\n\n") or text.startswith(b"\n")
     lines = [line.encode("utf-8", "surrogateescape") if line else b"" for line in plain.split("\n")]
     out = b"\n".join(line if not line or line.startswith(b"#") else indent + line for line in lines)
     if suffix and not out.endswith(suffix):
         out += suffix
     trailing = b"\n\n" if text.endswith(b"\n\n") else b"\n"
     # A text that starts with an empty line wants one; TOML drops the newline after the quotes.
-    return (b"\n" if blank_before else b"") + out + trailing
+    return (b"\n" if text.startswith(b"\n") else b"") + out + trailing
 
 
 def _block(text: bytes, before: bytes, behind: bytes) -> bytes:

@@ -65,7 +65,3 @@ class Tree:
         found = set(self.base.grep(word)) - set(self.edits)
         found.update(MemoryFiles(self.edits).grep(word))
         return tuple(sorted(found))
-
-    def fork(self) -> Tree:
-        """A copy whose edits do not show in this one."""
-        return Tree(self.base, dict(self.edits))

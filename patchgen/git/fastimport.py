@@ -1,4 +1,4 @@
-"""Commits made by one ``git fast-import``: no index, no work tree, the same ids every time."""
+"""Commits made by ``git fast-import``: no index, no work tree, the same ids every time."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def make_commits(
 ) -> tuple[str, ...]:
     """Make *commits* on top of *base*; *ref* ends at the last of them. Returns their ids.
 
-    *ref* must be one that nobody else uses: a kill leaves at most that ref and unused objects.
-    The objects stay in fast-import's pack: it then sees them in a next run and writes none again.
+    *repo* is a scratch repository, so that a kill leaves nothing behind and nothing need be
+    synced. The objects stay in fast-import's pack, however few: it then sees them in a next run
+    and writes none again.
 
     :raise GitFailed: the repository cannot be written
     """

@@ -22,7 +22,6 @@ class CommitFiles:
         self._repo = repo
         self._commit = commit
         self._known: dict[str, bytes | None] = {}
-        self._executable: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO, Protocol
 
 from patchgen.errors import BadArchive, GitFailed, NotQemu
-from patchgen.git.repo import Repo
+from patchgen.git.repo import Repo, git_environment
 
 AUTHOR = "QEMU sources <sources@patchgen.invalid>"
 MAIN_FILES = ("vl.c", "softmmu/vl.c", "system/vl.c")
@@ -105,7 +105,7 @@ class _FastImport:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            env={**os.environ, **repo.env, "LC_ALL": "C.UTF-8"},
+            env=git_environment(repo.env),
         )
         assert self._process.stdin is not None
         self._pipe: IO[bytes] = self._process.stdin
