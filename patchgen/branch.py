@@ -24,7 +24,7 @@ from patchgen.errors import (
     WorktreeInUse,
     WouldLoseWork,
 )
-from patchgen.git.fastimport import make_commits
+from patchgen.git.fastimport import FastImport
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
 from patchgen.git.scratch import publish_objects, scratch_repo
@@ -207,8 +207,11 @@ def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
         fit = [(e, r) for e, r in zip(series.entries, results, strict=True) if not r.drifts]
         maker = CommitMaker(base.date, series, author, False, files, {})
         commits = [maker.commit(e, r) for e, r in fit if r.state is not State.ALREADY_THERE]
-    with scratch_repo(base.repo) as scratch:
-        made = make_commits(scratch, "refs/heads/preview", base.commit, author, commits)
+    with (
+        scratch_repo(base.repo) as scratch,
+        closing(FastImport(scratch, "refs/heads/preview", base.commit, author)) as importer,
+    ):
+        made = importer.add(commits)
         shown = scratch.git("show", "--no-color", "--stat", "-p", made[-1]).stdout
     return _patch_record(last), shown.decode("utf-8", "replace")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -10,7 +11,7 @@ from patchgen.background import Background
 from patchgen.engine.generate import PatchResult
 from patchgen.engine.series import Entry, Series
 from patchgen.errors import InternalError
-from patchgen.git.fastimport import NewCommit, make_commits
+from patchgen.git.fastimport import FastImport, NewCommit
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
 
@@ -118,6 +119,10 @@ class Committer:
     def _run(self) -> list[MadeCommit]:
         import unidiff.patch  # noqa: F401  (now, while there is nothing to do yet)
 
+        with closing(FastImport(self._scratch, self._ref, self._base, self._author)) as importer:
+            return self._feed(importer)
+
+    def _feed(self, importer: FastImport) -> list[MadeCommit]:
         made: list[MadeCommit] = []
         more = True
         while more:
@@ -128,8 +133,8 @@ class Committer:
             more = len(commits) == len(batch)
             if commits:
                 below = made[-1].commit if made else self._base
-                ids = make_commits(self._scratch, self._ref, below, self._author, commits)
-                made.extend(_read_back(self._scratch, below, ids[-1], commits))
+                top = importer.add(commits)[-1]
+                made.extend(_read_back(self._scratch, below, top, commits))
         return made
 
 

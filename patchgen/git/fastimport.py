@@ -1,13 +1,17 @@
-"""Commits made by ``git fast-import``: no index, no work tree, the same ids every time."""
+"""Commits made by one ``git fast-import``: no index, no work tree, the same ids every time."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NoReturn
 
-from patchgen.git.repo import Identity, Repo
+from patchgen.errors import GitFailed
+from patchgen.git.repo import Identity, Repo, git_environment
 
 
 @dataclass(frozen=True)
@@ -37,51 +41,90 @@ def _path(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def _stream(ref: str, base: str, author: Identity, commits: Sequence[NewCommit]) -> bytes:
-    """The fast-import stream. Marks: commit number n has mark n."""
-    out = [b"feature done\n"]
-    ident = f"{author.name} <{author.email}>"
-    for mark, commit in enumerate(commits, 1):
-        out.append(f"commit {ref}\nmark :{mark}\n".encode())
-        who = f"{ident} {commit.date} +0000\n".encode("utf-8", "surrogateescape")
-        out.append(b"author " + who + b"committer " + who)
-        out.append(_data(commit.message.encode("utf-8", "surrogateescape")))
-        if mark == 1:
-            out.append(f"from {base}\n".encode())
+class FastImport:
+    """One ``git fast-import`` for all commits, fed as they come up.
+
+    *repo* is a scratch repository, so that a kill leaves nothing behind and nothing need be synced.
+    The objects stay in packs, however few: a next run sees them there and writes none again.
+
+    :param ref: a ref that nobody else uses; it ends at the last commit
+    :param base: id of the commit below the first
+    """
+
+    def __init__(self, repo: Repo, ref: str, base: str, author: Identity) -> None:
+        self._ref = ref
+        self._from = base
+        self._who = f"{author.name} <{author.email}>"
+        self._marks = 0
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close())
+        answers, theirs = os.pipe()
+        self._answers = os.fdopen(answers, "rb")
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *("git", "--git-dir", str(repo.git_dir), "-c", "core.fsync=none"),
+                    *("-c", "fastimport.unpackLimit=0", "fast-import", "--quiet", "--force"),
+                    *("--done", "--date-format=raw", f"--cat-blob-fd={theirs}"),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                pass_fds=(theirs,),
+                pipesize=1 << 20,  # files of 100 KB are written at one go
+                env=git_environment(repo.env),
+            )
+        finally:
+            os.close(theirs)
+
+    def add(self, commits: Sequence[NewCommit]) -> list[str]:
+        """Make *commits*, at least one, on top of the last; their ids. git can read them then.
+
+        :raise GitFailed: the repository cannot be written
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            for commit in commits:
+                stdin.write(self._commit(commit))
+            first = self._marks - len(commits) + 1
+            marks = "".join(f"get-mark :{mark}\n" for mark in range(first, self._marks + 1))
+            stdin.write(b"checkpoint\n" + marks.encode())
+            stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        ids = [self._answers.readline().decode("ascii").strip() for _ in commits]
+        if not all(ids):
+            self._fail()
+        return ids
+
+    def _commit(self, commit: NewCommit) -> bytes:
+        """The stream of one commit; commit number n has mark n."""
+        self._marks += 1
+        who = f"{self._who} {commit.date} +0000\n".encode("utf-8", "surrogateescape")
+        out = [f"commit {self._ref}\nmark :{self._marks}\n".encode()]
+        out += [b"author " + who + b"committer " + who]
+        out += [_data(commit.message.encode("utf-8", "surrogateescape"))]
+        out += [f"from {self._from}\n".encode()]
+        self._from = f":{self._marks}"
         for path, content in commit.files.items():
             mode = commit.modes.get(path, "100644")
             out.append(f"M {mode} inline ".encode() + _path(path) + b"\n" + _data(content))
-    out.append(b"done\n")
-    return b"".join(out)
+        return b"".join(out)
 
-
-def make_commits(
-    repo: Repo, ref: str, base: str, author: Identity, commits: Sequence[NewCommit]
-) -> tuple[str, ...]:
-    """Make *commits* on top of *base*; *ref* ends at the last of them. Returns their ids.
-
-    *repo* is a scratch repository, so that a kill leaves nothing behind and nothing need be
-    synced. The objects stay in fast-import's pack, however few: it then sees them in a next run
-    and writes none again.
-
-    :raise GitFailed: the repository cannot be written
-    """
-    with tempfile.TemporaryDirectory(prefix="patchgen-") as scratch:
-        marks = Path(scratch) / "marks"
-        repo.git(
-            "-c",
-            "core.fsync=none",
-            "-c",
-            "fastimport.unpackLimit=0",
-            "fast-import",
-            "--quiet",
-            "--force",
-            "--date-format=raw",
-            f"--export-marks={marks}",
-            stdin=_stream(ref, base, author, commits),
+    def _fail(self) -> NoReturn:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        fatal = next((x for x in lines if x.startswith("fatal:")), "it ended early")
+        raise GitFailed(
+            f"git fast-import failed: {fatal}",
+            "see git's message; the repository was left as it was",
+            "\n".join(lines),
         )
-        ids = {}
-        for line in marks.read_text(encoding="ascii").splitlines():
-            mark, _, commit = line.partition(" ")
-            ids[int(mark[1:])] = commit
-    return tuple(ids[n] for n in range(1, len(commits) + 1))
+
+    def close(self) -> None:
+        """End the process."""
+        with suppress(BrokenPipeError):
+            self._process.communicate(b"done\n" if self._process.poll() is None else None)
+        self._answers.close()
+        self._errors.close()
