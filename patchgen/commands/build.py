@@ -57,6 +57,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="--each: at most N objects per commit that only include what it touches (default 40)",
     )
+    parser.add_argument(
+        "--packages", action="store_true", help="print the Debian packages of the build, and stop"
+    )
+    add_build_options(parser)
+    add_source_options(parser)
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--jobs``, ``--upto`` and ``--submodule``, for all commands that build."""
     parser.add_argument("--jobs", "-j", type=int, default=0, metavar="N", help="parallel jobs")
     parser.add_argument("--upto", type=int, metavar="N", help="only the patches 1 to N")
     parser.add_argument(
@@ -66,18 +75,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH=PLACE",
         help="content of a git submodule: a directory, git repository or URL",
     )
-    parser.add_argument(
-        "--packages", action="store_true", help="print the Debian packages of the build, and stop"
-    )
-    add_source_options(parser)
 
 
-def _subject(args: argparse.Namespace, config: Config, ui: Ui) -> BuildSubject:
-    """The commits to build: the base by the options, with the series unless --pristine."""
+def build_here(args: argparse.Namespace, ui: Ui, *, pristine: bool = False) -> BuildRecord:
+    """The full build that *args* (source and build options) ask for, made unless it is there.
+
+    :raise UsageError: options that do not go together
+    :raise BuildError: exit code 4
+    """
+    from patchgen.build.whole import build_subject
+
+    config = load_config()
+    options = _options(args, config, "full")
+    return build_subject(_subject(args, config, ui, pristine), options, config, ui)
+
+
+def _subject(args: argparse.Namespace, config: Config, ui: Ui, pristine: bool) -> BuildSubject:
+    """The commits to build: the base by the options, with the series unless *pristine*."""
     from patchgen.source.resolve import resolve
 
     base = resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
-    if args.pristine:
+    if pristine:
         return subject_of(base.repo, args.tag, base.commit)
     from patchgen.branch import require_branch
     from patchgen.engine.series import load_default_series
@@ -95,21 +113,23 @@ def _subject(args: argparse.Namespace, config: Config, ui: Ui) -> BuildSubject:
     )
 
 
-def _options(args: argparse.Namespace, config: Config) -> BuildOptions:
+def _options(
+    args: argparse.Namespace, config: Config, features: str, each: str = "objects", limit: int = 0
+) -> BuildOptions:
     modules = []
     for one in args.submodule:
         name, equals, place = one.partition("=")
         if not equals or not place:
             raise UsageError(f"--submodule {one}: no PLACE", "--submodule ui/keycodemapdb=DIR")
         modules.append((name, place))
-    if args.jobs < 0 or args.limit < 0:
+    if args.jobs < 0 or limit < 0:
         raise UsageError("--jobs and --limit take a number from 0 upwards", "see --help")
     return BuildOptions(
-        features="minimal" if args.minimal else "full",
+        features=features,
         jobs=args.jobs or config.jobs or os.cpu_count() or 1,
         submodules=tuple(modules),
-        each=args.each or "objects",
-        limit=args.limit,
+        each=each,
+        limit=limit,
     )
 
 
@@ -120,7 +140,8 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
     :raise BuildError: exit code 4
     """
     config = load_config()
-    options = _options(args, config)
+    features = "minimal" if args.minimal else "full"
+    options = _options(args, config, features, args.each or "objects", args.limit)
     if args.packages:
         from patchgen.build.features import packages_of
 
@@ -129,7 +150,7 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
         raise UsageError("TAG is missing", "such as: patchgen build v5.2.0")
     if args.each and args.pristine:
         raise UsageError("--each is about the series, --pristine is without it", "give one of them")
-    subject = _subject(args, config, ui)
+    subject = _subject(args, config, ui, args.pristine)
     if args.each:
         from patchgen.build.each import build_each
 

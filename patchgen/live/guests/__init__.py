@@ -1,0 +1,1 @@
+"""Guests of the project's own, as source."""

@@ -1,0 +1,154 @@
+"""A running QEMU process with a guest in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from patchgen.live.monitor import Monitor
+from patchgen.live.observer import GuestPage, Observer
+from patchgen.live.qemu import Qemu, environment
+from patchgen.live.qmp import Qmp, Refused
+from patchgen.live.waiting import Failed, require, until
+
+
+class Machine:
+    """One QEMU process, its two monitors and its guest.
+
+    :ivar qemu: the binary
+    :ivar argv: the command line
+    :ivar monitor: the human monitor, behind its first prompt
+    :ivar qmp: the QMP monitor, capabilities negotiated
+    """
+
+    def __init__(self, qemu: Qemu, argv: list[str], place: Path, number: int, ram: Path) -> None:
+        self.qemu = qemu
+        self.argv = argv
+        self._ram = ram
+        self._observer: Observer | None = None
+        socket = place / f"qmp{number}"
+        argv = [*argv, "-monitor", "stdio"]
+        argv += ["-qmp", f"unix:{socket.name},server,nowait"]
+        self.monitor = Monitor(argv, place, environment(), place / f"monitor{number}.raw")
+        try:
+            self.qmp = Qmp(f"vm{number}", socket, place / f"qmp{number}.log", self.monitor.alive)
+        except Failed:
+            # What it printed tells why.
+            self.monitor.wait_prompt()
+            raise
+        self.monitor.wait_prompt()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.monitor.pid
+
+    @property
+    def guest(self) -> Observer:
+        """The guest's RAM, which must be in the file RAM of the stage."""
+        if self._observer is None:
+            self._observer = Observer(self._ram)
+        return self._observer
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """A QMP command; see :meth:`Qmp.execute`."""
+        return self.qmp.execute(command, **arguments)
+
+    def refusal(self, command: str, **arguments: object) -> str:
+        """The error of a QMP command that must fail.
+
+        :raise Failed: it succeeded
+        """
+        try:
+            answer = self.execute(command, **arguments)
+        except Refused as exc:
+            return exc.description
+        raise Failed(f"{command} {arguments or ''} was to fail, and returned {answer}")
+
+    def human(self, line: str) -> str:
+        """A line of the human monitor; what it prints."""
+        return self.monitor.ask(line)
+
+    def status(self) -> str:
+        """The run state."""
+        return str(self.execute("query-status")["status"])
+
+    def page(self) -> GuestPage:
+        """The guest's account of itself, once there is one."""
+        return until(self.guest.page, "the guest does not start")
+
+    def wait_counting(self) -> GuestPage:
+        """The guest's page once it was seen to count.
+
+        :raise Failed: it does not count
+        """
+        before = until(self._started, "the guest does not start")
+
+        def moved() -> GuestPage | None:
+            now = self.guest.page()
+            return now if now and now.counter != before.counter else None
+
+        return until(moved, f"the guest does not count ({self._state()})")
+
+    def _started(self) -> GuestPage | None:
+        page = self.guest.page()
+        return page if page and page.counter else None
+
+    def _state(self) -> str:
+        return self.status() if self.monitor.alive() else "QEMU has ended"
+
+    def wait_lines(self, number: int = 1) -> None:
+        """Until the guest printed that many more lines, which takes timer interrupts."""
+        before = self.page().lines
+        until(lambda: self.page().lines >= before + number, "the guest's timer stands still")
+
+    def goes_on(self, since: GuestPage) -> GuestPage:
+        """Require that the guest of *since* runs on: not started anew, nothing lost.
+
+        :raise Failed: another seed, another start, an error, or no progress
+        """
+        now = self.wait_counting()
+        require(now.seed == since.seed, f"seed {since.seed:#x} became {now.seed:#x}: started anew")
+        require(now.starts == since.starts, "the guest was started anew")
+        require(now.counter > since.counter, "the counter went back")
+        require(now.errors == 0, f"{now.errors} errors in the guest")
+        require(
+            self.guest.wrong_words(since.seed) == 0, "the pattern in the guest's RAM is damaged"
+        )
+        self.wait_lines()
+        return now
+
+    def stands_still(self) -> None:
+        """Require that the guest does not count; looks for a while."""
+        before = self.guest.counter()
+        self.execute("query-status")
+        require(self.guest.counter() == before, "the guest runs though it must not")
+
+    def save(self, file: Path | str, mode: str = "reboot") -> None:
+        """``cprsave`` by QMP, and the end of the process with exit code 0.
+
+        :raise Failed: it ends otherwise
+        """
+        answer = self.execute("cprsave", file=str(file), mode=mode)
+        require(answer == {}, f"cprsave returned {answer}")
+        self.ends()
+
+    def ends(self, code: int = 0) -> None:
+        """Require that the process ends by itself with *code*.
+
+        :raise Failed: it does not, or otherwise
+        """
+        said = self.monitor.wait_end()
+        require(said == code, f"exit code {said} instead of {code}")
+
+    def load(self, file: Path | str) -> None:
+        """``cprload`` by QMP."""
+        answer = self.execute("cprload", file=str(file))
+        require(answer == {}, f"cprload returned {answer}")
+
+    def close(self) -> None:
+        """Kill the process, if it is still there, and give everything back."""
+        self.monitor.close()
+        self.qmp.close()
+        if self._observer:
+            self._observer.__exit__(None, None, None)

@@ -1,0 +1,96 @@
+"""The human monitor of a QEMU process, typed at through a pseudo-terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pexpect
+
+from patchgen.live.waiting import LIMIT, Failed
+
+PROMPT = b"(qemu) "
+# What readline prints to move the cursor and to clear the rest of the line.
+_CONTROL = re.compile(rb"\x1b\[[0-9]*[A-Za-z]")
+
+
+class Monitor:
+    """A process whose terminal is the human monitor (``-monitor stdio``).
+
+    :param argv: the command line
+    :param raw: every byte that the terminal shows is appended there
+    """
+
+    def __init__(self, argv: list[str], cwd: Path, env: dict[str, str], raw: Path) -> None:
+        self._raw = raw.open("ab")
+        self.process = pexpect.spawn(
+            argv[0], argv[1:], cwd=str(cwd), env=env, timeout=LIMIT, dimensions=(50, 200)
+        )
+        self.process.logfile_read = self._raw
+        # Nothing waits for the terminal to become quiet: answers are recognized.
+        self.process.delaybeforesend = None
+        self.process.delayafterread = None
+        self.pid: int = self.process.pid
+
+    def wait_prompt(self) -> str:
+        """What is printed up to the next prompt.
+
+        :raise Failed: no prompt comes; the message has the end of what came instead
+        """
+        try:
+            self.process.expect_exact(PROMPT)
+        except pexpect.EOF:
+            raise Failed(f"QEMU ended: {self._tail()}") from None
+        except pexpect.TIMEOUT:
+            raise Failed(f"no prompt: {self._tail()}") from None
+        return _plain(self.process.before)
+
+    def type(self, line: str) -> None:
+        """Type a line and Enter."""
+        self.process.sendline(line)
+
+    def ask(self, line: str) -> str:
+        """Type a line; what the monitor prints for it, without the line itself."""
+        self.type(line)
+        echo, _, answer = self.wait_prompt().partition("\n")
+        if not echo.endswith(line):
+            raise Failed(f"typed {line!r}, the monitor shows {echo!r}")
+        return answer
+
+    def wait_end(self) -> int:
+        """The exit code of the process, negative for a signal, once it has ended.
+
+        :raise Failed: it does not end
+        """
+        try:
+            self.process.expect(pexpect.EOF)
+        except pexpect.TIMEOUT:
+            raise Failed(f"QEMU does not end: {self._tail()}") from None
+        return self._status()
+
+    def _status(self) -> int:
+        self.process.wait()
+        if self.process.signalstatus is not None:
+            return -int(self.process.signalstatus)
+        return int(self.process.exitstatus)
+
+    def _tail(self) -> str:
+        said = _plain(self.process.before if isinstance(self.process.before, bytes) else b"")
+        return " / ".join(said.strip().splitlines()[-3:]) or "it says nothing"
+
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return bool(self.process.isalive())
+
+    def close(self) -> None:
+        """Kill the process if it is still there."""
+        self.process.close(force=True)
+        self._raw.close()
+
+
+def _plain(raw: bytes) -> str:
+    """Terminal output as text: no control sequences, lines ended by a newline."""
+    text = _CONTROL.sub(b"", raw).replace(b"\r\n", b"\n").replace(b"\r", b"")
+    while b"\b" in text:
+        text = re.sub(rb"[^\b]?\b", b"", text, count=1)
+    return text.decode("utf-8", "replace")

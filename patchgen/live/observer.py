@@ -1,0 +1,104 @@
+"""What a guest does, seen from outside through the file that holds its RAM."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+STATUS = 0x100000
+"""Guest-physical address of the status page, as in ``guests/counter.S``."""
+PATTERN, WORDS = 0x200000, 0x100000
+"""Address of the pattern, and its size in words of 4 bytes."""
+MAGIC = b"PGGUEST1"
+SUSPEND, RESET, POWER_OFF = 1, 2, 3
+
+_PAGE = struct.Struct("<8sIIQIIIIII")
+_COMMAND = STATUS + 0x28
+_FACTOR = 0x9E3779B1
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class GuestPage:
+    """The guest's own account of itself.
+
+    :ivar starts: how often it was booted in this RAM
+    :ivar seed: what it was given when it was booted
+    :ivar counter: steps so far
+    :ivar ticks: timer interrupts so far, 100 per second of its clock
+    :ivar passes: complete checks of its pattern
+    :ivar errors: words of the pattern that were wrong, and exceptions
+    :ivar wakes: returns from suspend to RAM
+    :ivar command: the command that it has not seen yet
+    :ivar lines: lines printed on its serial port
+    """
+
+    starts: int
+    seed: int
+    counter: int
+    ticks: int
+    passes: int
+    errors: int
+    wakes: int
+    command: int
+    lines: int
+
+
+class Observer:
+    """A view of a guest's RAM, shared with the QEMU process that runs it.
+
+    :param path: the file behind the RAM; its offset 0 is guest-physical address 0
+    :raise OSError: it cannot be opened
+    :raise ValueError: it is empty
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._map.close()
+
+    def page(self) -> GuestPage | None:
+        """The status page, ``None`` while the guest has not made one."""
+        magic, *values = _PAGE.unpack_from(self._map, STATUS)
+        return GuestPage(*values) if magic == MAGIC else None
+
+    def counter(self) -> int:
+        """The guest's counter alone, as fast as possible."""
+        (value,) = struct.unpack_from("<Q", self._map, STATUS + 0x10)
+        return int(value)
+
+    def command(self, number: int) -> None:
+        """Tell the guest to do something: :data:`SUSPEND`, :data:`RESET`, :data:`POWER_OFF`."""
+        struct.pack_into("<I", self._map, _COMMAND, number)
+
+    def peek(self, address: int) -> int:
+        """A word of 4 bytes."""
+        (value,) = struct.unpack_from("<I", self._map, address)
+        return int(value)
+
+    def poke(self, address: int, value: int) -> None:
+        """Write a word of 4 bytes."""
+        struct.pack_into("<I", self._map, address, value)
+
+    def wrong_words(self, seed: int) -> int:
+        """How many words of the pattern are not those of *seed*."""
+        there = array("I", self._map[PATTERN : PATTERN + 4 * WORDS])
+        wrong = 0
+        for number, word in enumerate(there):
+            made = (number + seed) * _FACTOR & _MASK
+            wrong += word != made ^ made >> 15
+        return wrong

@@ -1,0 +1,163 @@
+"""QMP, spoken through qemu.qmp from code that is not asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp.protocol import Runstate
+
+from patchgen.live.waiting import LIMIT, Failed, until
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """QEMU answered a command with an error: *description*."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(f"{command}: {description}")
+        self.description = description
+
+
+class _Loop:
+    """The event loop of all connections, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="qmp").start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(timeout=LIMIT)
+
+
+_loops: list[_Loop] = []
+
+
+def _loop() -> _Loop:
+    if not _loops:
+        _loops.append(_Loop())
+    return _loops[0]
+
+
+class Qmp:
+    """One connection to a monitor.
+
+    :param name: names the connection in its log
+    :param path: the monitor's socket; may be longer than a socket's address
+    :param log: the conversation is written there, a line per message
+    :param alive: whether there still is a process to wait for
+    :raise Failed: there is no monitor
+    """
+
+    def __init__(self, name: str, path: Path, log: Path, alive: Callable[[], bool]) -> None:
+        self._client = QMPClient(name)
+        self._client.logger.propagate = False
+        self._client.logger.setLevel(logging.DEBUG)
+        self._handler = logging.FileHandler(log, encoding="utf-8")
+        self._handler.addFilter(lambda record: str(record.msg).startswith(("-->", "<--")))
+        self._handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(message)s"))
+        self._client.logger.addHandler(self._handler)
+        self._seen: list[dict[str, Any]] = []
+        connection = _connect(path, alive)
+        try:
+            _loop().run(self._client.connect(connection))
+        except QMPError as exc:
+            raise Failed(f"no greeting from the QMP monitor: {exc}") from exc
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """Run a command; what it returns. An underscore in an argument's name is a hyphen.
+
+        :raise Refused: QEMU answered with an error
+        :raise Failed: it did not answer
+        """
+        (answer,) = self.at_once((command, arguments))
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+    def at_once(self, *commands: tuple[str, dict[str, object]]) -> list[Any]:
+        """Send commands without waiting in between; the answers, errors as :class:`Refused`."""
+
+        async def one(command: str, arguments: dict[str, object]) -> object:
+            spelled = {name.replace("_", "-"): value for name, value in arguments.items()}
+            try:
+                return await self._client.execute(command, spelled)
+            except ExecuteError as exc:
+                return Refused(command, exc.error.error.desc)
+
+        async def together() -> list[Any]:
+            return list(await asyncio.gather(*(one(*command) for command in commands)))
+
+        try:
+            return _loop().run(together())
+        except ExecInterruptedError as exc:
+            raise Failed(f"QEMU ended before it answered {commands[-1][0]}") from exc
+        except (QMPError, TimeoutError) as exc:
+            raise Failed(f"no answer to {commands[-1][0]}: {exc}") from exc
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far."""
+
+        async def fresh() -> list[Any]:
+            return self._client.events.clear()
+
+        self._seen += [dict(event) for event in _loop().run(fresh())]
+        return self._seen
+
+    def wait_event(self, name: str) -> dict[str, Any]:
+        """The first event of that name, once it has come.
+
+        :raise Failed: it does not come
+        """
+
+        def find() -> dict[str, Any] | None:
+            return next((one for one in self.events() if one["event"] == name), None)
+
+        return until(find, f"no event {name}")
+
+    def close(self) -> None:
+        """End the connection, however it is."""
+
+        async def end() -> None:
+            if self._client.runstate != Runstate.IDLE:
+                # QEMU has hung up, which is what it does at its end.
+                with contextlib.suppress(EOFError, OSError, QMPError):
+                    await self._client.disconnect()
+
+        try:
+            _loop().run(end())
+        finally:
+            self._client.logger.removeHandler(self._handler)
+            self._handler.close()
+
+
+def _connect(path: Path, alive: Callable[[], bool]) -> socket.socket:
+    """A connection to *path*, once somebody listens there."""
+    place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+
+        def attempt() -> socket.socket | None:
+            one = socket.socket(socket.AF_UNIX)
+            try:
+                one.connect(f"/proc/self/fd/{place}/{path.name}")
+            except (FileNotFoundError, ConnectionRefusedError):
+                one.close()
+                if not alive():
+                    raise Failed("QEMU ended before it opened its monitor") from None
+                return None
+            one.setblocking(False)
+            return one
+
+        return until(attempt, "QEMU does not open its monitor")
+    finally:
+        os.close(place)

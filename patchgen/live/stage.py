@@ -1,0 +1,138 @@
+"""Where a scenario plays: a directory, the QEMU under test, the machines that it starts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from patchgen.live.image import counter_guest
+from patchgen.live.machine import Machine
+from patchgen.live.qemu import Qemu
+from patchgen.live.waiting import Failed
+
+SHARED = "memory-backend-file,id=ram,size={mib}M,mem-path=ram,share=on"
+"""RAM that outlives the process: a file, mapped shared."""
+
+
+class Stage:
+    """What a scenario has at hand; machines are ended with it.
+
+    :ivar qemu: the QEMU with the series
+    :ivar place: directory of the scenario: RAM files, disks, logs; the working directory of QEMU
+    """
+
+    def __init__(self, qemu: Qemu, place: Path, pristine: Callable[[], Qemu]) -> None:
+        self.qemu = qemu
+        self.place = place
+        self._pristine = pristine
+        self._machines: list[Machine] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for machine in self._machines:
+            machine.close()
+
+    @property
+    def pristine(self) -> Qemu:
+        """The same QEMU without the series; built when it is first asked for."""
+        return self._pristine().under(self.qemu.accel)
+
+    @property
+    def ram(self) -> Path:
+        """The file behind the guest's RAM, with memory :data:`SHARED`."""
+        return self.place / "ram"
+
+    def file(self, name: str = "guest.sav") -> Path:
+        """A path in the stage's directory."""
+        return self.place / name
+
+    def boot_disk(self) -> str:
+        """The name of a disk with our guest, in the stage's directory."""
+        disk = self.place / "boot.img"
+        if not disk.exists():
+            shutil.copyfile(counter_guest(), disk)
+        return disk.name
+
+    def argv(
+        self,
+        *more: str,
+        qemu: Qemu | None = None,
+        machine: str = "pc",
+        memory: str | None = SHARED,
+        mib: int = 64,
+        boot: bool = True,
+    ) -> list[str]:
+        """A command line: no devices but those of the machine, our guest's disk, and *more*.
+
+        :param memory: ``-object`` that makes a backend called ``ram``; ``None`` for plain ``-m``
+        :param mib: size of the RAM; ``{mib}`` in *memory* stands for it
+        :param boot: with our guest and its serial port
+        """
+        qemu = qemu or self.qemu
+        words = [str(qemu.binary), "-nodefaults", "-vga", "none", "-display", "none"]
+        for directory in qemu.firmware:
+            words += ["-L", str(directory)]
+        machine = f"{machine},accel={qemu.accel}"
+        words += ["-m", f"{mib},slots=4,maxmem=1G"]
+        if memory is not None:
+            words += ["-object", memory.format(mib=mib)]
+            if qemu.memory_property:
+                machine += ",memory-backend=ram"
+            else:
+                words += ["-numa", "node,memdev=ram"]
+        words += ["-machine", machine]
+        if boot:
+            words += ["-drive", f"if=none,id=boot,format=raw,file={self.boot_disk()}"]
+            words += ["-device", "ide-hd,drive=boot"]
+            words += ["-chardev", "file,id=console,path=console.log,append=on"]
+            words += ["-serial", "chardev:console"]
+            words += ["-fw_cfg", "name=opt/org.patchgen/seed,file=seed"]
+        return [*words, *more]
+
+    def start(
+        self,
+        *more: str,
+        qemu: Qemu | None = None,
+        machine: str = "pc",
+        memory: str | None = SHARED,
+        mib: int = 64,
+        boot: bool = True,
+    ) -> Machine:
+        """Start a machine; see :meth:`argv`. Each process finds another seed for its guest.
+
+        :raise Failed: QEMU ends at once
+        """
+        words = self.argv(*more, qemu=qemu, machine=machine, memory=memory, mib=mib, boot=boot)
+        return self.spawn(words, qemu=qemu)
+
+    def spawn(self, argv: list[str], qemu: Qemu | None = None) -> Machine:
+        """Start a machine by its whole command line, but for its monitors.
+
+        :raise Failed: QEMU ends at once
+        """
+        self.file("seed").write_bytes(secrets.token_bytes(4))
+        number = len(self._machines) + 1
+        one = Machine(qemu or self.qemu, argv, self.place, number, self.ram)
+        self._machines.append(one)
+        return one
+
+    def unharmed(self, *names: str) -> None:
+        """Require that no temporary file of ``cprsave`` is left, nor any file of *names*.
+
+        :raise Failed: there is one
+        """
+        left = [path.name for path in self.place.glob(".cprsave-*")]
+        left += [name for name in names if os.path.lexists(self.place / name)]
+        if left:
+            raise Failed(f"files were left behind: {' '.join(left)}")
