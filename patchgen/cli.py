@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "apply": "put the series on a QEMU tag, as a branch of commits",
     "build": "configure and compile a QEMU tag with (or without) the series",
     "check": "run the scenarios that the patches promise on the built QEMU",
+    "demo": "show a guest that goes on in another QEMU process",
     "list": "the patches of the series",
     "show": "one patch: its file, its fragments, the diff they become",
     "sources": "which QEMU versions can be had here, and from where",

@@ -103,7 +103,7 @@ class Machine:
         until(lambda: self.page().lines >= before + number, "the guest's timer stands still")
 
     def goes_on(self, since: GuestPage) -> GuestPage:
-        """Require that the guest of *since* runs on: not started anew, nothing lost.
+        """Require that the guest of *since* runs on, not started anew; its page after a while.
 
         :raise Failed: another seed, another start, an error, or no progress
         """
@@ -116,7 +116,7 @@ class Machine:
             self.guest.wrong_words(since.seed) == 0, "the pattern in the guest's RAM is damaged"
         )
         self.wait_lines()
-        return now
+        return self.page()
 
     def stands_still(self) -> None:
         """Require that the guest does not count; looks for a while."""

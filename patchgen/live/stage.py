@@ -23,11 +23,13 @@ class Stage:
 
     :ivar qemu: the QEMU with the series
     :ivar place: directory of the scenario: RAM files, disks, logs; the working directory of QEMU
+    :ivar seeds: the seed on offer to the guest of each process so far
     """
 
     def __init__(self, qemu: Qemu, place: Path, pristine: Callable[[], Qemu]) -> None:
         self.qemu = qemu
         self.place = place
+        self.seeds: list[int] = []
         self._pristine = pristine
         self._machines: list[Machine] = []
 
@@ -121,7 +123,8 @@ class Stage:
 
         :raise Failed: QEMU ends at once
         """
-        self.file("seed").write_bytes(secrets.token_bytes(4))
+        self.seeds.append(secrets.randbits(32))
+        self.file("seed").write_bytes(self.seeds[-1].to_bytes(4, "little"))
         number = len(self._machines) + 1
         one = Machine(qemu or self.qemu, argv, self.place, number, self.ram)
         self._machines.append(one)
