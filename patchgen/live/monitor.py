@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pexpect
 
+from patchgen.live.transcript import rendered
 from patchgen.live.waiting import LIMIT, Failed
 
 PROMPT = b"(qemu) "
-# What readline prints to move the cursor and to clear the rest of the line.
-_CONTROL = re.compile(rb"\x1b\[[0-9]*[A-Za-z]")
+_COLUMNS = 4000
+"""Of the terminal that answers are read on: no line that is typed wraps."""
 
 
 class Monitor:
@@ -24,7 +24,7 @@ class Monitor:
     def __init__(self, argv: list[str], cwd: Path, env: dict[str, str], raw: Path) -> None:
         self._raw = raw.open("ab")
         self.process = pexpect.spawn(
-            argv[0], argv[1:], cwd=str(cwd), env=env, timeout=LIMIT, dimensions=(50, 200)
+            argv[0], argv[1:], cwd=str(cwd), env=env, timeout=LIMIT, dimensions=(50, _COLUMNS)
         )
         self.process.logfile_read = self._raw
         # Nothing waits for the terminal to become quiet: answers are recognized.
@@ -43,7 +43,7 @@ class Monitor:
             raise Failed(f"QEMU ended: {self._tail()}") from None
         except pexpect.TIMEOUT:
             raise Failed(f"no prompt: {self._tail()}") from None
-        return _plain(self.process.before)
+        return "\n".join(rendered(self.process.before, _COLUMNS))
 
     def type(self, line: str) -> None:
         """Type a line and Enter."""
@@ -75,8 +75,9 @@ class Monitor:
         return int(self.process.exitstatus)
 
     def _tail(self) -> str:
-        said = _plain(self.process.before if isinstance(self.process.before, bytes) else b"")
-        return " / ".join(said.strip().splitlines()[-3:]) or "it says nothing"
+        before = self.process.before
+        said = rendered(before, _COLUMNS) if isinstance(before, bytes) else []
+        return " / ".join(line for line in said[-3:] if line) or "it says nothing"
 
     def alive(self) -> bool:
         """Whether the process has not ended."""
@@ -86,11 +87,3 @@ class Monitor:
         """Kill the process if it is still there."""
         self.process.close(force=True)
         self._raw.close()
-
-
-def _plain(raw: bytes) -> str:
-    """Terminal output as text: no control sequences, lines ended by a newline."""
-    text = _CONTROL.sub(b"", raw).replace(b"\r\n", b"\n").replace(b"\r", b"")
-    while b"\b" in text:
-        text = re.sub(rb"[^\b]?\b", b"", text, count=1)
-    return text.decode("utf-8", "replace")
