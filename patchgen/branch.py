@@ -140,6 +140,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
         modes = Background(lambda: files.modes(series.paths()))
         warm_up()
         fetched.result()
+        files.require(modes.result())
         maker = CommitMaker(base.date, series, author, wish.signoff, files, modes.result())
         drifted = False
         for entry, result in zip(series.entries, generate_each(series, Tree(files)), strict=True):

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "check": "run the scenarios that the patches promise on the built QEMU",
     "demo": "show a guest that goes on in another QEMU process",
     "list": "the patches of the series",
+    "matrix": "which patch applies to which QEMU tags, without a checkout",
     "show": "one patch: its file, its fragments, the diff they become",
     "sources": "which QEMU versions can be had here, and from where",
 }

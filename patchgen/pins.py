@@ -80,3 +80,19 @@ def compare(pins: Mapping[str, Pin], base_tree: str, trees: Iterable[tuple[str, 
         return PinState.UNKNOWN
     same = all(pin.trees.get(name) == tree for name, tree in trees)
     return PinState.EQUAL if same else PinState.DIFFERENT
+
+
+def compare_files(pins: Mapping[str, Pin], base_tree: str, tag: str, files: str) -> PinState:
+    """Compare the digest of the touched files with the pin of *base_tree*.
+
+    A base that has no pin may still be that release as another source has it: then a pin of *tag*
+    (``v`` and what ``VERSION`` says) with the same digest is as good.
+
+    :param files: :func:`files_digest` of what the whole series touches
+    """
+    pin = pins.get(base_tree)
+    if pin is not None:
+        return PinState.EQUAL if pin.files == files else PinState.DIFFERENT
+    if any(one.tag == tag and one.files == files for one in pins.values()):
+        return PinState.EQUAL
+    return PinState.UNKNOWN

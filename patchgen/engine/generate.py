@@ -67,6 +67,14 @@ class PatchResult:
     by_text: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A patch that could not be tried: the error is the series' or the repository's, or a bug."""
+
+    number: int
+    error: Exception
+
+
 def generate(series: Series, tree: Tree) -> tuple[PatchResult, ...]:
     """All patches on *tree*; see :func:`generate_each`."""
     return tuple(generate_each(series, tree))
@@ -79,11 +87,28 @@ def generate_each(series: Series, tree: Tree) -> Iterator[PatchResult]:
 
     :raise SeriesError: the series itself is wrong (an unknown fact, a bad fragment)
     """
+    for outcome in attempt_each(series, tree):
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        yield outcome
+
+
+def attempt_each(series: Series, tree: Tree) -> Iterator[PatchResult | Failure]:
+    """Like :func:`generate_each`, for those who go on behind a patch that raised an error.
+
+    It counts as missing then, as one that drifted does.
+    """
     facts = Facts(tree, series.facts)
     documents: dict[str, Document] = {}
     lost: dict[int, Entry] = {}
     for entry in series.entries:
-        yield _PatchRun(entry, tree, facts, documents, lost).result()
+        outcome: PatchResult | Failure
+        try:
+            outcome = _PatchRun(entry, tree, facts, documents, lost).result()
+        except Exception as exc:
+            lost[entry.number] = entry
+            outcome = Failure(entry.number, exc)
+        yield outcome
 
 
 class _PatchRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -63,6 +64,16 @@ class Series:
         for fact in self.facts.values():
             named.update(dict.fromkeys(case.file for case in fact.case if case.file))
         return list(named)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, as hex, over all that decides what the patches become: their state."""
+        whole = hashlib.sha256(msgspec.json.encode((self.about, self.facts), order="sorted"))
+        for entry in self.entries:
+            whole.update(msgspec.json.encode((entry.name, entry.patch, sorted(entry.fragments))))
+            for _, text in sorted(entry.fragments.items()):
+                whole.update(msgspec.json.encode(text))
+        return whole.hexdigest()
 
     def upto(self, number: int | None) -> Series:
         """The first *number* patches; all of them for ``None``.
