@@ -13,6 +13,7 @@ from patchgen.errors import InternalError, PatchgenError
 from patchgen.git.objects import CommitFiles, ObjectReader
 from patchgen.git.repo import Repo
 from patchgen.pins import Pin, PinState, compare_files, files_digest
+from patchgen.source.pick import Missing
 from patchgen.source.resolve import Base
 
 
@@ -63,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TagRecord:
-    """One tag.
+    """One tag; all but its name is empty where its sources could not be had.
 
     :ivar base, tree: ids of the commit and of its tree
     :ivar origin, place: where it was found, as :class:`patchgen.source.resolve.Base` says it
@@ -73,13 +74,13 @@ class TagRecord:
     """
 
     tag: str
-    version: str
-    base: str
-    tree: str
-    origin: str
-    place: str
-    files: str
-    pin: PinState
+    version: str = ""
+    base: str = ""
+    tree: str = ""
+    origin: str = ""
+    place: str = ""
+    files: str = ""
+    pin: PinState = PinState.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,11 @@ class MatrixRecord:
 
 @dataclass(frozen=True)
 class Task:
-    """One tree to try the series on."""
+    """One tree to try the series on; *name* is for the progress."""
 
     repo: Repo
     commit: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -182,17 +184,18 @@ def broken(series: Series, exc: Exception) -> Outcome:
     )
 
 
-def tasks_of(bases: Sequence[Base]) -> dict[str, Task]:
+def tasks_of(bases: Sequence[Base | Missing]) -> dict[str, Task]:
     """Base tree id -> what is to be done; names of one tree are tried once."""
     tasks: dict[str, Task] = {}
     for base in bases:
-        tasks.setdefault(base.tree, Task(base.repo, base.commit))
+        if isinstance(base, Base):
+            tasks.setdefault(base.tree, Task(base.repo, base.commit, base.tag))
     return tasks
 
 
 def matrix_of(
     series: Series,
-    bases: Sequence[Base],
+    bases: Sequence[Base | Missing],
     outcomes: Mapping[str, Outcome],
     pins: Mapping[str, Pin],
     whole: bool,
@@ -204,24 +207,28 @@ def matrix_of(
     tags: list[TagRecord] = []
     cells: list[Cell] = []
     for base in bases:
-        outcome = outcomes[base.tree]
-        pin = PinState.UNKNOWN
-        if whole:
-            pin = compare_files(pins, base.tree, f"v{base.version}", outcome.files)
-        tags.append(
-            TagRecord(
-                base.tag,
-                base.version,
-                base.commit,
-                base.tree,
-                base.origin,
-                base.place,
-                outcome.files,
-                pin,
-            )
-        )
+        if isinstance(base, Missing):
+            outcome = broken(series, base.error)
+            tags.append(TagRecord(base.tag))
+        else:
+            outcome = outcomes[base.tree]
+            tags.append(_tag_record(base, outcome, pins if whole else {}))
         cells.extend(replace(cell, tag=base.tag) for cell in outcome.cells)
     patches = tuple(
         TriedPatch(entry.number, entry.name, entry.patch.subject) for entry in series.entries
     )
     return MatrixRecord(series.digest, patches, tuple(tags), tuple(cells))
+
+
+def _tag_record(base: Base, outcome: Outcome, pins: Mapping[str, Pin]) -> TagRecord:
+    pin = compare_files(pins, base.tree, f"v{base.version}", outcome.files)
+    return TagRecord(
+        base.tag,
+        base.version,
+        base.commit,
+        base.tree,
+        base.origin,
+        base.place,
+        outcome.files,
+        pin,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, parent_process, util
@@ -34,24 +34,21 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def probe_all(
-    series: Series, tasks: Mapping[str, Task], jobs: int, ui: Ui, name: Callable[[str], str]
-) -> dict[str, Outcome]:
+def probe_all(series: Series, tasks: Mapping[str, Task], jobs: int, ui: Ui) -> dict[str, Outcome]:
     """The outcome of every task, by its key.
 
     :param jobs: processes; with 1 the work is done in this one
-    :param name: what a key is called in the progress
     """
     warm_up()
     jobs = min(jobs, len(tasks))
     if jobs > 1:
-        return _in_processes(series, tasks, jobs, ui, name)
+        return _in_processes(series, tasks, jobs, ui)
     found = {}
     prober = Prober(series)
     try:
         with ui.progress("trying the series on", len(tasks)) as meter:
             for done, (key, task) in enumerate(tasks.items()):
-                meter.update(done, len(tasks), name(key))
+                meter.update(done, len(tasks), task.name)
                 found[key] = prober.probe(task)
     finally:
         prober.close()
@@ -59,7 +56,7 @@ def probe_all(
 
 
 def _in_processes(
-    series: Series, tasks: Mapping[str, Task], jobs: int, ui: Ui, name: Callable[[str], str]
+    series: Series, tasks: Mapping[str, Task], jobs: int, ui: Ui
 ) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     pool = _pool(series, jobs)
@@ -71,7 +68,7 @@ def _in_processes(
                 key = futures[future]
                 if (outcome := _outcome(future)) is not None:
                     found[key] = outcome
-                meter.update(len(found), len(tasks), name(key))
+                meter.update(len(found), len(tasks), tasks[key].name)
     finally:
         # Interrupted, each worker ends when it is through with its tree.
         pool.shutdown(cancel_futures=True)

@@ -66,10 +66,8 @@ def run(args: argparse.Namespace, ui: Ui) -> MatrixRecord:
         raise UsageError("--jobs takes a number from 1 upwards", "leave it out for one per core")
     series = load_default_series().upto(args.upto)
     bases = pick(args.tags, repo=args.repo, source=args.source, config=config, ui=ui)
-    names = {base.tree: base.tag for base in bases}
-    outcomes = probe_all(
-        series, tasks_of(bases), args.jobs or config.jobs or processors(), ui, names.__getitem__
-    )
+    jobs = args.jobs or config.jobs or processors()
+    outcomes = probe_all(series, tasks_of(bases), jobs, ui)
     pins = load_pins(data_dir("qemu-ref") / "pins.toml")
     return matrix_of(series, bases, outcomes, pins, args.upto is None)
 
@@ -121,7 +119,7 @@ def _said(drift: Drift) -> str:
 
 
 def _drifts(record: MatrixRecord, patch: int) -> Iterator[str]:
-    """The drifts and errors of one patch, each said once with the tags it concerns."""
+    """The drifts of one patch, each said once with the tags it concerns."""
     order = [tag.tag for tag in record.tags]
     tags: dict[str, list[str]] = {}
     near: dict[str, str] = {}
@@ -129,8 +127,6 @@ def _drifts(record: MatrixRecord, patch: int) -> Iterator[str]:
     for cell in record.cells:
         if cell.patch != patch:
             continue
-        if cell.error is not None:
-            tags.setdefault(f"{cell.error.code} {cell.error.message}", []).append(cell.tag)
         for drift in cell.drifts:
             if drift.needs:
                 continue
@@ -146,6 +142,25 @@ def _drifts(record: MatrixRecord, patch: int) -> Iterator[str]:
     for line, where in [*tags.items(), *waiting.items()]:
         yield f"  {line}{near.get(line, '')}"
         yield f"    {spans(where, order)}"
+
+
+def _errors(record: MatrixRecord) -> Iterator[str]:
+    """The errors, each said once with its patches and tags."""
+    order = [tag.tag for tag in record.tags]
+    found: dict[str, dict[str, list[int]]] = {}
+    for cell in record.cells:
+        if cell.error is not None:
+            line = f"{cell.error.code} {cell.error.message}; fix: {cell.error.fix}"
+            found.setdefault(line, {}).setdefault(cell.tag, []).append(cell.patch)
+    for line, patches in found.items():
+        where: dict[tuple[int, ...], list[str]] = {}
+        for tag, which in patches.items():
+            where.setdefault(tuple(which), []).append(tag)
+        yield f"  {line}"
+        for numbers, tags in where.items():
+            every = len(numbers) == len(record.patches)
+            said = "every patch" if every else f"patch {', '.join(map(str, numbers))}"
+            yield f"    {said} on {spans(tags, order)}"
 
 
 def _summary(record: MatrixRecord) -> str:
@@ -164,6 +179,8 @@ def _summary(record: MatrixRecord) -> str:
 def text(record: MatrixRecord) -> str:
     """The record for people."""
     lines = [*_table(record), _LEGEND]
+    if errors := list(_errors(record)):
+        lines += ["", "errors", *errors]
     for patch in record.patches:
         drifts = list(_drifts(record, patch.number))
         if drifts:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from patchgen.config import Config
-from patchgen.errors import SourceUnavailable, UnknownTag
+from patchgen.errors import PatchgenError, SourceUnavailable, UnknownTag
 from patchgen.source.offers import OLDEST, Sources, collect
 from patchgen.source.resolve import Base, is_url, resolve
 from patchgen.source.tags import release_key
@@ -16,9 +17,17 @@ from patchgen.ui import Ui
 _PATTERN = re.compile(r"[*?\[]")  # git allows none of these in a tag
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A tag that a pattern means, and that could not be had after all."""
+
+    tag: str
+    error: PatchgenError
+
+
 def pick(
     words: Sequence[str], *, repo: str | None, source: str | None, config: Config, ui: Ui
-) -> list[Base]:
+) -> list[Base | Missing]:
     """The commits of tags and of patterns over release tags, in the order of *words*.
 
     A pattern's tags come by release, those named before are not repeated. It means the releases
@@ -29,23 +38,32 @@ def pick(
     :raise PatchgenError: whatever :func:`patchgen.source.resolve.resolve` raises
     """
     offered: Sources | None = None
-    tags: list[str] = []
+    tags: dict[str, bool] = {}  # tag -> whether it was named, not only meant by a pattern
     for word in words:
         if not _PATTERN.search(word):
-            tags.append(word)
+            tags[word] = True
             continue
         if offered is None:
             place = source or ("repo" if repo or config.repo else "cache")
             offered = collect(repo=repo, source=place, everything=True, config=config, ui=ui)
-        tags += _matching(word, offered)
-    tags = list(dict.fromkeys(tags))
+        for tag in _matching(word, offered):
+            tags.setdefault(tag, False)
     # On this machine nothing is fetched, so a line for each tag would say nothing.
     local = repo is not None and not is_url(repo)
     quiet = Ui(quiet=True) if local else ui
-    bases = [resolve(tag, repo=repo, source=source, config=config, ui=quiet) for tag in tags]
+    found: list[Base | Missing] = []
+    for tag, named in tags.items():
+        try:
+            found.append(resolve(tag, repo=repo, source=source, config=config, ui=quiet))
+        except PatchgenError as exc:
+            # One release that a mirror has lost is no reason to say nothing of the others.
+            if named:
+                raise
+            ui.warn(exc.message)
+            found.append(Missing(tag, exc))
     if local:
-        ui.step(f"repository {bases[0].place}: {len(bases)} tags")
-    return bases
+        ui.step(f"repository {repo}: {'1 tag' if len(found) == 1 else f'{len(found)} tags'}")
+    return found
 
 
 def _matching(pattern: str, offered: Sources) -> list[str]:
