@@ -10,6 +10,7 @@ from pathlib import Path
 from patchgen.paths import data_dir
 from patchgen.pins import Pin, files_digest, load_pins
 from patchgen.source.options import SOURCES
+from patchgen.support import base_kind
 
 HEAD = """\
 # Trees that the series gives, by the id of the base tree; written by ci/pin, checked by `apply`.
@@ -37,7 +38,9 @@ def pin_of(tag: str, place: str) -> tuple[str, Pin]:
     base_tree = git("rev-parse", f"{result['base']}^{{tree}}").decode().strip()
     git("update-ref", "-d", "refs/heads/patchgen-pin")
     trees = {patch["name"]: patch["tree"] for patch in result["patches"] if patch["tree"]}
-    source = place if place in SOURCES else "git"
+    source = base_kind(result["base"], result["origin"])
+    if not source:
+        sys.exit(f"pin: {tag}: a cache holds several; name the place: TAG=distro or TAG=upstream")
     return base_tree, Pin(tag, source, files_digest(blobs), trees)
 
 

@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "matrix": "which patch applies to which QEMU tags, without a checkout",
     "show": "one patch: its file, its fragments, the diff they become",
     "sources": "which QEMU versions can be had here, and from where",
+    "support": "what was verified, on which base trees",
+    "verify": "generate a tag anew and compare with the pinned trees",
 }
 
 _EPILOG = """exit codes: 0 ok, 1 internal error, 2 wrong use or input, 3 drift, 4 build failed,

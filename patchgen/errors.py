@@ -179,6 +179,12 @@ class FactError(SeriesError):
     code = "PG303"
 
 
+class NoPin(SeriesError):
+    """No pin is known that the tree could be compared with."""
+
+    code = "PG304"
+
+
 class DriftError(PatchgenError):
     """At least one anchor is not in this tree as the series expects."""
 

@@ -82,6 +82,11 @@ def compare(pins: Mapping[str, Pin], base_tree: str, trees: Iterable[tuple[str, 
     return PinState.EQUAL if same else PinState.DIFFERENT
 
 
+def same_release(pins: Mapping[str, Pin], tag: str) -> list[Pin]:
+    """The pins of one release, from whatever source."""
+    return [pin for pin in pins.values() if pin.tag == tag]
+
+
 def compare_files(pins: Mapping[str, Pin], base_tree: str, tag: str, files: str) -> PinState:
     """Compare the digest of the touched files with the pin of *base_tree*.
 
@@ -93,6 +98,6 @@ def compare_files(pins: Mapping[str, Pin], base_tree: str, tag: str, files: str)
     pin = pins.get(base_tree)
     if pin is not None:
         return PinState.EQUAL if pin.files == files else PinState.DIFFERENT
-    if any(one.tag == tag and one.files == files for one in pins.values()):
+    if any(one.files == files for one in same_release(pins, tag)):
         return PinState.EQUAL
     return PinState.UNKNOWN
