@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from patchgen.engine.series import load_default_series
+from patchgen.live.scenario import promised
 from patchgen.paths import data_dir
 from patchgen.pins import Pin, load_pins
 from patchgen.source.tags import release_key
-from patchgen.support import Applied, Built, Each, Verified, base_kind, load_support
+from patchgen.support import Applied, Built, Checked, Each, Verified, base_kind, load_support
 
 HEAD = """\
 # What was verified, by the id of the base tree; written by ci/record from the commands' own --json.
@@ -23,13 +24,15 @@ HEAD = """\
 """
 
 
+Common = tuple[datetime.date, str]
+"""What each record starts with: when, and with which patchgen."""
+
+
 class Refused(Exception):
     """The file is not what can be recorded."""
 
 
-def take_matrix(
-    verified: dict[str, Verified], result: Any, version: str, date: datetime.date
-) -> list[str]:
+def take_matrix(verified: dict[str, Verified], result: Any, common: Common) -> list[str]:
     """Record what became of the patches on each tag."""
     if result["series"] != load_default_series().digest:
         raise Refused("made with another state of the series, or a part of it")
@@ -42,8 +45,7 @@ def take_matrix(
         if not source:
             raise Refused(f"{tag['tag']}: a cache holds several; name the place with --source")
         applied = Applied(
-            date,
-            version,
+            *common,
             result["series"],
             len(result["patches"]),
             states["applied"],
@@ -58,31 +60,57 @@ def take_matrix(
     return said
 
 
+def base_of(pins: dict[str, Pin], tree: str) -> str:
+    """The base tree on which the whole series gives *tree*, by the pins."""
+    last = load_default_series().entries[-1].name
+    for base, pin in pins.items():
+        if pin.trees.get(last) == tree:
+            return base
+    raise Refused(f"no pin of the whole series has its tree {tree}; run ci/pin first")
+
+
 def take_build(
-    verified: dict[str, Verified],
-    pins: dict[str, Pin],
-    result: Any,
-    version: str,
-    date: datetime.date,
+    verified: dict[str, Verified], pins: dict[str, Pin], result: Any, common: Common
 ) -> list[str]:
     """Record a build, of the whole or of each commit; its base is known by the pinned trees."""
     each = "commits" in result
     if result.get("pristine", False) or not (each or "binary" in result):
         raise Refused("not a build of the series")
     tree = result["commits"][-1]["tree"] if each else result["tree"]
-    last = load_default_series().entries[-1].name
-    base = next((base for base, pin in pins.items() if pin.trees.get(last) == tree), None)
-    if base is None:
-        raise Refused(f"no pin of the whole series has its tree {tree}; run ci/pin first")
+    base = base_of(pins, tree)
     before = verified.get(base, Verified(pins[base].tag, pins[base].source))
     if each:
         patches = len(result["commits"])
-        done = Each(date, version, tree, patches, result["mode"])
+        done = Each(*common, tree, patches, result["mode"])
         verified[base] = msgspec.structs.replace(before, each=done)
         return [f"{before.tag} ({before.source}): each of {patches} commits, {done.mode}"]
-    built = Built(date, version, tree, result["patches"], result["set"])
+    built = Built(*common, tree, result["patches"], result["set"])
     verified[base] = msgspec.structs.replace(before, built=built)
     return [f"{before.tag} ({before.source}): built, {built.set}"]
+
+
+def take_check(
+    verified: dict[str, Verified], pins: dict[str, Pin], result: Any, common: Common
+) -> list[str]:
+    """Record what became of all scenarios."""
+    if "tree" not in result:
+        raise Refused("not a check of a tree")
+    wanted = {one.scenario.name for one in promised(load_default_series())}
+    if wanted - {one["name"] for one in result["scenarios"]}:
+        raise Refused("only some of the scenarios were run")
+    base = base_of(pins, result["tree"])
+    before = verified.get(base, Verified(pins[base].tag, pins[base].source))
+    checked = Checked(
+        *common,
+        result["tree"],
+        result["patches"],
+        result["passed"],
+        result["failed"],
+        result["skipped"],
+    )
+    verified[base] = msgspec.structs.replace(before, checked=checked)
+    counts = f"{checked.passed} passed, {checked.failed} failed, {checked.skipped} skipped"
+    return [f"{before.tag} ({before.source}): {counts}"]
 
 
 def take(verified: dict[str, Verified], pins: dict[str, Pin], path: Path) -> list[str]:
@@ -91,11 +119,13 @@ def take(verified: dict[str, Verified], pins: dict[str, Pin], path: Path) -> lis
     modified = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     if "result" not in answer:
         raise Refused(f"an error: {answer.get('error', {}).get('message', '')}")
-    result, version, date = answer["result"], answer["version"], modified.date()
+    result, common = answer["result"], (modified.date(), answer["version"])
     if answer["command"] == "matrix":
-        return take_matrix(verified, result, version, date)
+        return take_matrix(verified, result, common)
     if answer["command"] == "build":
-        return take_build(verified, pins, result, version, date)
+        return take_build(verified, pins, result, common)
+    if answer["command"] == "check":
+        return take_check(verified, pins, result, common)
     raise Refused(f"records of {answer['command']} are not kept")
 
 

@@ -72,14 +72,15 @@ class Each(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The built binary checked; *passed* of *checks* did."""
+    """The scenarios that the patches promise, run on the built QEMU by ``check``."""
 
     date: datetime.date
     patchgen: str
     tree: str
     patches: int
-    checks: int
     passed: int
+    failed: int
+    skipped: int
 
 
 class Verified(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,8 +54,9 @@ def _cells(row: Row) -> Sequence[str]:
     if row.each is not None:
         each = f"{row.each.mode} {row.each.date}{mark('each')}"
     if row.checked is not None:
-        passed = f"{row.checked.passed} of {row.checked.checks}"
-        checked = f"{passed} {row.checked.date}{mark('checked')}"
+        failed = f", {row.checked.failed} failed" if row.checked.failed else ""
+        said = f"{row.checked.passed} passed{failed}"
+        checked = f"{said} {row.checked.date}{mark('checked')}"
     patches = str(row.applied.patches) if row.applied else "-"
     pin = {"yes": "yes", "no": "-", "older": "yes*"}[row.pin.value]
     base = f"{row.source} {row.base_tree[:12]}"

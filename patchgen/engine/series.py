@@ -67,12 +67,15 @@ class Series:
 
     @property
     def digest(self) -> str:
-        """SHA-256, as hex, over all that decides what the patches become: their state."""
+        """SHA-256, as hex, over all that decides what the patches become: their state.
+
+        What is promised of them and what checkpatch may find does not.
+        """
         whole = hashlib.sha256(msgspec.json.encode((self.about, self.facts), order="sorted"))
         for entry in self.entries:
-            whole.update(msgspec.json.encode((entry.name, entry.patch, sorted(entry.fragments))))
-            for _, text in sorted(entry.fragments.items()):
-                whole.update(msgspec.json.encode(text))
+            patch = msgspec.structs.replace(entry.patch, promise=(), checkpatch=())
+            parts = (entry.name, patch, sorted(entry.fragments.items()))
+            whole.update(msgspec.json.encode(parts))
         return whole.hexdigest()
 
     def upto(self, number: int | None) -> Series:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from patchgen.engine.series import load_default_series, load_series, text_of, values
+from patchgen.engine.series import Entry, load_default_series, load_series, text_of, values
 from patchgen.engine.spec import Edit, Files
 from patchgen.errors import FragmentError, SeriesError, UnknownPatch
 
@@ -193,3 +194,24 @@ def test_files_with_alternatives_are_distinct() -> None:
             paths = paths.each or paths.among
         if not isinstance(paths, str):
             assert len(paths) == len(set(paths)) > 1, where
+
+
+def test_the_digest_is_of_what_decides_the_trees() -> None:
+    import msgspec
+
+    whole = load_default_series()
+    first, *rest = whole.entries
+
+    def with_first(entry: Entry) -> str:
+        return replace(whole, entries=(entry, *rest)).digest
+
+    assert with_first(first) == whole.digest == load_default_series().digest
+    assert whole.upto(1).digest != whole.digest
+    name, text = next(iter(first.fragments.items()))
+    assert (
+        with_first(replace(first, fragments={**first.fragments, name: text + "\n"})) != whole.digest
+    )
+    subject = msgspec.structs.replace(first.patch, subject="another")
+    assert with_first(replace(first, patch=subject)) != whole.digest
+    promises = msgspec.structs.replace(first.patch, promise=(), checkpatch=("WARNING | why",))
+    assert with_first(replace(first, patch=promises)) == whole.digest

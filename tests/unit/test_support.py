@@ -16,6 +16,7 @@ import pytest
 from patchgen.cli import run
 from patchgen.engine.series import load_default_series
 from patchgen.errors import SeriesError
+from patchgen.live.scenario import promised
 from patchgen.paths import data_dir
 from patchgen.pins import Pin, load_pins
 from patchgen.support import (
@@ -36,6 +37,7 @@ from tests.unit.test_cli import checked
 TOP = Path(__file__).parents[2]
 SERIES = load_default_series()
 NAMES = [entry.name for entry in SERIES.entries]
+COUNT = len(promised(SERIES))
 DATE = datetime.date(2020, 7, 30)
 ERA = ERAS["meson"]
 
@@ -54,7 +56,7 @@ def test_what_is_of_another_series_is_told() -> None:
     each = Each(DATE, "0.1.0", "old", 9, "objects")
     verified = {
         "b": Verified("v5.2.0", "distro", applied()),
-        "a": Verified("v5.2.0", "git", applied(), built, each, Checked(DATE, "0", "t", 9, 3, 3)),
+        "a": Verified("v5.2.0", "git", applied(), built, each, Checked(DATE, "0", "t", 9, 3, 1, 2)),
         "c": Verified("v4.2.0", "git", applied("other")),
         "d": Verified("v10.0.0", "git", applied(files="g")),
     }
@@ -77,8 +79,9 @@ def test_what_is_of_another_series_is_told() -> None:
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     built = Built(DATE, "0.1.0", "t", 9, "minimal")
     each = Each(DATE, "0.1.0", "old", 9, "full")
+    check = Checked(DATE, "0.1.0", "t", 9, 3, 1, 2)
     verified = {
-        "a" * 40: Verified("v5.2.0", "git", applied(), built, each),
+        "a" * 40: Verified("v5.2.0", "git", applied(), built, each, check),
         "b" * 40: Verified("v6.0.0", "distro", applied(drifted=2)),
     }
     monkeypatch.setattr("patchgen.support.load_support", lambda _: verified)
@@ -87,9 +90,8 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     head, first, second, note = capsys.readouterr().out.splitlines()
     assert head.split("  ")[0] == "TAG" and head.endswith("PIN")
     assert first.split()[:3] == ["v5.2.0", "git", "a" * 12]
-    wanted = "all 2020-07-30 minimal 2020-07-30 full 2020-07-30* -"
+    wanted = "all 2020-07-30 minimal 2020-07-30 full 2020-07-30* 3 passed, 1 failed 2020-07-30 yes"
     assert wanted in " ".join(first.split())
-    assert first.endswith("yes")
     assert f"{len(NAMES) - 2} of {len(NAMES)} 2020-07-30" in second
     assert second.endswith("-")
     assert note == "* with another state of the series"
@@ -193,7 +195,8 @@ def test_pin_and_record_write_what_verify_and_support_read(project: Path, tmp_pa
         },
     }
     (tmp_path / "build.json").write_text(json.dumps(build), encoding="utf-8")
-    files = [str(tmp_path / "matrix.json"), str(tmp_path / "build.json")]
+    (tmp_path / "check.json").write_text(json.dumps(check_of(last)), encoding="utf-8")
+    files = [str(tmp_path / f"{name}.json") for name in ("matrix", "build", "check")]
     done = inside(project, "ci/record.py", *files)
     assert done.returncode == 0, done.stderr
     once = (project / "qemu-ref/support.toml").read_text(encoding="utf-8")
@@ -203,11 +206,31 @@ def test_pin_and_record_write_what_verify_and_support_read(project: Path, tmp_pa
     assert one.applied.date == datetime.date(2020, 9, 13)
     assert one.applied.files == matrix["result"]["tags"][0]["files"]
     assert (one.applied.fit, one.built.set) == (len(NAMES), "full")
+    assert one.checked is not None
+    assert (one.checked.passed, one.checked.failed, one.checked.skipped) == (COUNT - 1, 0, 1)
     # Again, in another order: the same file.
     assert inside(project, "ci/record.py", *files[::-1]).returncode == 0
     assert (project / "qemu-ref/support.toml").read_text(encoding="utf-8") == once
     (row,) = said(project, tmp_path / "s", "support")["result"]["rows"]
-    assert row["current"] == ["applied", "built"] and row["pin"] == "yes"
+    assert row["current"] == ["applied", "built", "checked"] and row["pin"] == "yes"
+
+
+def check_of(tree: str) -> dict[str, Any]:
+    """As `check --json` says it, with one scenario skipped."""
+    names = [one.scenario.name for one in promised(SERIES)]
+    return {
+        "command": "check",
+        "version": "0.1.0",
+        "ok": True,
+        "result": {
+            "tree": tree,
+            "patches": len(NAMES),
+            "scenarios": [{"name": name} for name in names],
+            "passed": COUNT - 1,
+            "failed": 0,
+            "skipped": 1,
+        },
+    }
 
 
 def test_record_refuses_what_is_not_a_result_of_this_series(project: Path, tmp_path: Path) -> None:
@@ -231,3 +254,8 @@ def test_record_refuses_what_is_not_a_result_of_this_series(project: Path, tmp_p
     envelope = {"command": "build", "version": "0.1.0", "ok": True}
     refused({**envelope, "result": whole}, "run ci/pin first")
     refused({**envelope, "result": {**whole, "pristine": True}}, "not a build of the series")
+    part = check_of("0" * 40)
+    refused(part, "run ci/pin first")
+    part["result"]["scenarios"].pop()
+    refused(part, "only some of the scenarios")
+    refused(said(project, tmp_path / "x", "check", "--list"), "not a check of a tree")
