@@ -44,11 +44,21 @@ def pin_of(tag: str, place: str) -> tuple[str, Pin]:
     return base_tree, Pin(tag, source, files_digest(blobs), trees)
 
 
+def every(pins: dict[str, Pin], repo: str) -> list[str]:
+    """What renews all *pins*, in their words: git's trees from *repo*."""
+    return [f"{pin.tag}={'distro' if pin.source == 'distro' else repo}" for pin in pins.values()]
+
+
 def main() -> None:
     """Read the pins there are, make those asked for, write all."""
     path = data_dir("qemu-ref") / "pins.toml"
     pins = load_pins(path)
-    for word in sys.argv[1:]:
+    words = sys.argv[1:]
+    if words[:1] == ["--all"]:
+        if len(words) != 2:
+            sys.exit("pin: --all takes the repository that has the releases")
+        words = every(pins, words[1])
+    for word in words:
         tag, _, place = word.partition("=")
         base_tree, pin = pin_of(tag, place)
         pins[base_tree] = pin

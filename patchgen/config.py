@@ -15,7 +15,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     :ivar repo: a QEMU repository to use when ``--repo`` is not given
     :ivar upstream: URL of upstream's git, asked for one tag at a time
-    :ivar jobs: parallel compiler jobs; 0 means one per processor
+    :ivar jobs: parallel compiler jobs, processes of `matrix`; 0 means one per processor
     """
 
     repo: str = ""

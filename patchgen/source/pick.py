@@ -48,9 +48,9 @@ def pick(
             offered = collect(repo=repo, source=place, everything=True, config=config, ui=ui)
         for tag in _matching(word, offered):
             tags.setdefault(tag, False)
-    # On this machine nothing is fetched, so a line for each tag would say nothing.
-    local = repo is not None and not is_url(repo)
-    quiet = Ui(quiet=True) if local else ui
+    # On this machine nothing is fetched, so a line for each of many tags would say nothing.
+    many = repo is not None and not is_url(repo) and len(tags) > 1
+    quiet = Ui(quiet=True) if many else ui
     found: list[Base | Missing] = []
     for tag, named in tags.items():
         try:
@@ -61,8 +61,8 @@ def pick(
                 raise
             ui.warn(exc.message)
             found.append(Missing(tag, exc))
-    if local:
-        ui.step(f"repository {repo}: {'1 tag' if len(found) == 1 else f'{len(found)} tags'}")
+    if many:
+        ui.step(f"repository {repo}: {len(found)} tags")
     return found
 
 

@@ -178,6 +178,10 @@ def test_pin_and_record_write_what_verify_and_support_read(project: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert list(load_pins(project / "qemu-ref/pins.toml")) == [tree]
     assert git(repo, "for-each-ref", "refs/heads/patchgen-pin") == ""
+    kept = (project / "qemu-ref/pins.toml").read_bytes()
+    assert inside(project, "ci/pin.py", "--all", str(repo)).returncode == 0
+    assert (project / "qemu-ref/pins.toml").read_bytes() == kept
+    assert inside(project, "ci/pin.py", "--all").returncode == 1
     assert said(project, tmp_path / "v", "verify", ERA.tag, *at)["result"]["state"] == "ok"
 
     matrix = said(project, tmp_path / "matrix.json", "matrix", ERA.tag, *at)
