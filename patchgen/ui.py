@@ -55,6 +55,9 @@ class _Bar:
         title = f"{self._title} {note}".rstrip()
         self._progress.update(self._task, completed=done, total=total, description=title)
 
+    def remove(self) -> None:
+        self._progress.remove_task(self._task)
+
 
 class Ui:
     """Standard error of one command; standard output is kept for its result.
@@ -64,6 +67,7 @@ class Ui:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._shown: Progress | None = None
 
     def step(self, text: str) -> None:
         """Say what is being done now, one line."""
@@ -79,11 +83,22 @@ class Ui:
         """Show progress of long work; *total* in any unit, ``None`` while unknown."""
         if self.quiet:
             yield _Silent()
+        elif self._shown:
+            # Work within work: one more bar of the same display.
+            bar = _Bar(self._shown, title, total)
+            try:
+                yield bar
+            finally:
+                bar.remove()
         elif sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
 
-            with Progress(console=Console(stderr=True), transient=True) as bar:
-                yield _Bar(bar, title, total)
+            with Progress(console=Console(stderr=True), transient=True) as progress:
+                self._shown = progress
+                try:
+                    yield _Bar(progress, title, total)
+                finally:
+                    self._shown = None
         else:
             yield _Lines(self, title)

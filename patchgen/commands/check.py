@@ -6,6 +6,7 @@ import argparse
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 from patchgen.errors import UsageError
 from patchgen.live.record import CheckRecord, ScenarioRecord
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
 
 def _check(args: argparse.Namespace, ui: Ui, chosen: tuple[Promised, ...]) -> CheckRecord:
     from patchgen.commands.build import build_here
+    from patchgen.live.linux import LinuxGuest, linux_guest
     from patchgen.live.qemu import Qemu, qemu_of
     from patchgen.live.runner import Run, run_all, skip
     from patchgen.paths import cache_dir
@@ -143,12 +145,17 @@ def _check(args: argparse.Namespace, ui: Ui, chosen: tuple[Promised, ...]) -> Ch
     started = time.monotonic()
     build = build_here(args, ui)
 
+    @cache
     def pristine() -> Qemu:
         return qemu_of(build_here(args, ui, pristine=True))
 
+    @cache
+    def linux() -> LinuxGuest:
+        return linux_guest(ui)
+
     place = cache_dir() / "check" / f"{args.tag}-{build.tree[:12]}"
     alone = _alone(args)
-    run = Run(qemu_of(build), place, args.keep, alone, pristine)
+    run = Run(qemu_of(build), place, args.keep, alone, pristine, linux)
     able = tuple(one for one in chosen if one.takes <= build.patches)
     records: list[ScenarioRecord] = []
     with ui.progress("checking", total=len(able)) as meter:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchgen.live.accel import probe_kvm
+from patchgen.live.linux import LinuxGuest
 from patchgen.live.qemu import Qemu
 from patchgen.live.qmp import Refused
 from patchgen.live.record import ScenarioRecord
 from patchgen.live.scenario import Promised
-from patchgen.live.stage import Stage
+from patchgen.live.stage import Stage, no_linux
 from patchgen.live.waiting import Failed, Skipped
 
 
@@ -27,6 +28,7 @@ class Run:
     :ivar keep: keep the directories of scenarios that pass
     :ivar alone: words of a command to which ``--only NAME`` is added to run one alone
     :ivar pristine: builds the QEMU without the series when it is first asked for
+    :ivar linux: finds or fetches the Linux guest when it is first asked for
     """
 
     qemu: Qemu
@@ -34,6 +36,7 @@ class Run:
     keep: bool
     alone: tuple[str, ...]
     pristine: Callable[[], Qemu]
+    linux: Callable[[], LinuxGuest] = no_linux
 
 
 def run_one(run: Run, one: Promised, accel: str) -> ScenarioRecord:
@@ -62,7 +65,7 @@ def run_one(run: Run, one: Promised, accel: str) -> ScenarioRecord:
 def _play(run: Run, one: Promised, accel: str, place: Path) -> tuple[str, str]:
     """(state, reason)"""
     try:
-        with Stage(run.qemu.under(accel), place, run.pristine) as stage:
+        with Stage(run.qemu.under(accel), place, run.pristine, run.linux) as stage:
             one.scenario.play(stage)
     except Skipped as exc:
         return "skipped", str(exc)

@@ -10,12 +10,21 @@ from pathlib import Path
 from types import TracebackType
 
 from patchgen.live.image import counter_guest
+from patchgen.live.linux import LinuxGuest
 from patchgen.live.machine import Machine
 from patchgen.live.qemu import Qemu
-from patchgen.live.waiting import Failed
+from patchgen.live.waiting import Failed, Skipped
 
-SHARED = "memory-backend-file,id=ram,size={mib}M,mem-path=ram,share=on"
+SHARED = "memory-backend-file,id=ram,size={mib}M,mem-path={ram},share=on"
 """RAM that outlives the process: a file, mapped shared."""
+
+
+def no_linux() -> LinuxGuest:
+    """Stands for the Linux guest where none is wanted.
+
+    :raise Skipped: always
+    """
+    raise Skipped("no Linux guest here")
 
 
 class Stage:
@@ -26,11 +35,18 @@ class Stage:
     :ivar seeds: the seed on offer to the guest of each process so far
     """
 
-    def __init__(self, qemu: Qemu, place: Path, pristine: Callable[[], Qemu]) -> None:
+    def __init__(
+        self,
+        qemu: Qemu,
+        place: Path,
+        pristine: Callable[[], Qemu],
+        linux: Callable[[], LinuxGuest] = no_linux,
+    ) -> None:
         self.qemu = qemu
         self.place = place
         self.seeds: list[int] = []
         self._pristine = pristine
+        self._linux = linux
         self._machines: list[Machine] = []
 
     def __enter__(self) -> Stage:
@@ -49,6 +65,14 @@ class Stage:
     def pristine(self) -> Qemu:
         """The same QEMU without the series; built when it is first asked for."""
         return self._pristine().under(self.qemu.accel)
+
+    @property
+    def linux(self) -> LinuxGuest:
+        """Kernel and initramfs of the Linux guest; fetched when it is first asked for.
+
+        :raise Skipped: it cannot be had
+        """
+        return self._linux()
 
     @property
     def ram(self) -> Path:
@@ -73,12 +97,14 @@ class Stage:
         machine: str = "pc",
         memory: str | None = SHARED,
         mib: int = 64,
+        ram: str = "ram",
         boot: bool = True,
     ) -> list[str]:
         """A command line: no devices but those of the machine, our guest's disk, and *more*.
 
         :param memory: ``-object`` that makes a backend called ``ram``; ``None`` for plain ``-m``
         :param mib: size of the RAM; ``{mib}`` in *memory* stands for it
+        :param ram: file for the RAM; ``{ram}`` in *memory* stands for it
         :param boot: with our guest and its serial port
         """
         qemu = qemu or self.qemu
@@ -88,7 +114,7 @@ class Stage:
         machine = f"{machine},accel={qemu.accel}"
         words += ["-m", f"{mib},slots=4,maxmem=1G"]
         if memory is not None:
-            words += ["-object", memory.format(mib=mib)]
+            words += ["-object", memory.format(mib=mib, ram=ram)]
             if qemu.memory_property:
                 machine += ",memory-backend=ram"
             else:
@@ -109,24 +135,28 @@ class Stage:
         machine: str = "pc",
         memory: str | None = SHARED,
         mib: int = 64,
+        ram: str = "ram",
         boot: bool = True,
     ) -> Machine:
         """Start a machine; see :meth:`argv`. Each process finds another seed for its guest.
 
         :raise Failed: QEMU ends at once
         """
-        words = self.argv(*more, qemu=qemu, machine=machine, memory=memory, mib=mib, boot=boot)
-        return self.spawn(words, qemu=qemu)
+        words = self.argv(
+            *more, qemu=qemu, machine=machine, memory=memory, mib=mib, ram=ram, boot=boot
+        )
+        return self.spawn(words, qemu=qemu, ram=ram)
 
-    def spawn(self, argv: list[str], qemu: Qemu | None = None) -> Machine:
+    def spawn(self, argv: list[str], qemu: Qemu | None = None, ram: str = "ram") -> Machine:
         """Start a machine by its whole command line, but for its monitors.
 
+        :param ram: file in which its guest is observed
         :raise Failed: QEMU ends at once
         """
         self.seeds.append(secrets.randbits(32))
         self.file("seed").write_bytes(self.seeds[-1].to_bytes(4, "little"))
         number = len(self._machines) + 1
-        one = Machine(qemu or self.qemu, argv, self.place, number, self.ram)
+        one = Machine(qemu or self.qemu, argv, self.place, number, self.file(ram))
         self._machines.append(one)
         return one
 

@@ -97,7 +97,7 @@ class Mirror:
     trust: tuple[str, ...] = field(default=())
 
 
-def _run(words: Sequence[str], *, status: Meter | None = None, cwd: Path | None = None) -> str:
+def run_apt(words: Sequence[str], *, status: Meter | None = None, cwd: Path | None = None) -> str:
     """Run an apt program; its output.
 
     :raise AptFailed: it is missing, or fails
@@ -153,7 +153,7 @@ def _reason(said: str, otherwise: str) -> str:
 def _source_files() -> list[Path]:
     """The files in which the host's apt keeps its source entries."""
     wanted = ("LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d")
-    out = _run(["apt-config", "shell", *wanted])
+    out = run_apt(["apt-config", "shell", *wanted])
     found = dict(re.findall(r"^(\w+)='(.*)'$", out, re.MULTILINE))
     files = [Path(found["LIST"])] if found.get("LIST") else []
     if parts := found.get("PARTS"):
@@ -214,7 +214,7 @@ def host_mirrors() -> list[Mirror]:
     """
     if shutil.which("apt-get") is None:
         raise AptFailed("apt-get is not installed")
-    out = _run(["apt-get", "update", "--print-uris", "-o", "APT::Sandbox::User=root"])
+    out = run_apt(["apt-get", "update", "--print-uris", "-o", "APT::Sandbox::User=root"])
     suites: dict[str, list[str]] = {}
     for uri, suite in _INDEX.findall(out):
         if _DEBIAN_SUITE.fullmatch(suite):
@@ -229,6 +229,31 @@ def host_mirrors() -> list[Mirror]:
 
 
 # --- one suite with its own state -------------------------------------------------------------
+
+
+def private_state(top: Path) -> list[str]:
+    """The lines of an apt.conf that keeps apt's whole state below *top*.
+
+    Given by ``-c`` it is read after the host's own files, so it wins.
+    """
+    return [
+        # The hooks that the host runs after an update are about the host's state, and the
+        # sandbox's user could not write here.
+        "#clear APT::Update;",
+        f'Dir::State "{top}/state";',
+        f'Dir::State::lists "{top}/state/lists";',
+        'Dir::State::status "/dev/null";',
+        f'Dir::Cache "{top}/cache";',
+        f'Dir::Cache::archives "{top}/cache/archives";',
+        'Dir::Cache::pkgcache "";',
+        'Dir::Cache::srcpkgcache "";',
+        'Dir::Etc::sourcelist "/dev/null";',
+        f'Dir::Etc::sourceparts "{top}/sources.d";',
+        'APT::Sandbox::User "root";',
+        'APT::Update::Error-Mode "any";',
+        # An index stays usable when the mirror tried after it has none.
+        'APT::Get::List-Cleanup "false";',
+    ]
 
 
 class _State:
@@ -252,25 +277,7 @@ class _State:
         top = self._top
         for folder in ("state/lists/partial", "cache/archives/partial", "sources.d"):
             (top / folder).mkdir(parents=True, exist_ok=True)
-        # Read after the host's own files (-c), so this wins. The hooks that the host runs after an
-        # update are about the host's state, and the sandbox's user could not write here.
-        lines = [
-            "#clear APT::Update;",
-            f'Dir::State "{top}/state";',
-            f'Dir::State::lists "{top}/state/lists";',
-            'Dir::State::status "/dev/null";',
-            f'Dir::Cache "{top}/cache";',
-            f'Dir::Cache::archives "{top}/cache/archives";',
-            'Dir::Cache::pkgcache "";',
-            'Dir::Cache::srcpkgcache "";',
-            'Dir::Etc::sourcelist "/dev/null";',
-            f'Dir::Etc::sourceparts "{top}/sources.d";',
-            'APT::Sandbox::User "root";',
-            'APT::Update::Error-Mode "any";',
-            # An index stays usable when the mirror tried after it has none.
-            'APT::Get::List-Cleanup "false";',
-        ]
-        self._conf.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._conf.write_text("\n".join(private_state(top)) + "\n", encoding="utf-8")
         entry = [
             "Types: deb-src",
             f"URIs: {mirror.uri}",
@@ -294,7 +301,7 @@ class _State:
         for mirror in sorted(mirrors, key=lambda x: self.suite not in x.suites):
             self.prepare(mirror)
             try:
-                _run(["apt-get", "-c", str(self._conf), "-q", "update"])
+                run_apt(["apt-get", "-c", str(self._conf), "-q", "update"])
                 if not self.packages():
                     raise AptFailed(f"{mirror.uri} has no source package qemu in {self.suite}")
                 self._stamp.touch()
@@ -313,7 +320,7 @@ class _State:
         if not self._conf.is_file():
             raise AptFailed("its index was never fetched")
         try:
-            out = _run(["apt-cache", "-c", str(self._conf), "showsrc", "--only-source", "qemu"])
+            out = run_apt(["apt-cache", "-c", str(self._conf), "showsrc", "--only-source", "qemu"])
         except AptFailed as exc:
             # Its advice is for who writes source entries by hand.
             empty = "deb-src" in exc.reason
@@ -331,7 +338,7 @@ class _State:
         :raise AptFailed: the mirror does not have them, or they are not what the index says
         """
         with ui.progress(f"fetching {package}", 100.0) as meter:
-            _run(
+            run_apt(
                 [
                     *("apt-get", "-c", str(self._conf), "-qq", "-o", "APT::Status-Fd=1"),
                     *("source", "--download-only", "--only-source", f"qemu={package.version}"),

@@ -15,9 +15,11 @@ import pytest
 
 from patchgen.build.record import BuildRecord
 from patchgen.cli import run
+from patchgen.live.linux import linux_guest
 from patchgen.live.qemu import qemu_of
 from patchgen.live.runner import Run
 from patchgen.paths import cache_dir
+from patchgen.ui import Ui
 
 from .guest import FIRMWARE, Guest
 
@@ -54,7 +56,8 @@ def scenario_run(build_record: BuildRecord) -> Run:
     place = cache_dir() / "check" / f"tests-{build_record.tree[:12]}"
     alone = ("patchgen", "check", "v5.2.0", "--source", "distro", "--keep")
     pristine = cache(lambda: qemu_of(build("--pristine")))
-    return Run(qemu_of(build_record), place, False, alone, pristine)
+    linux = cache(lambda: linux_guest(Ui()))
+    return Run(qemu_of(build_record), place, False, alone, pristine, linux)
 
 
 @pytest.fixture
