@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import closing
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from patchgen.cli import run
 from patchgen.engine.series import load_default_series
+from patchgen.live.console import Console
 from patchgen.live.image import DISK_SIZE, counter_guest
 from patchgen.live.observer import STATUS, Observer
 from patchgen.live.runner import Run, run_one
 from patchgen.live.scenario import Promised, Scenario, all_scenarios, promised
 from patchgen.live.stage import Stage
+from patchgen.live.stream import Section, description, difference, opening, sections
 from patchgen.live.transcript import rendered
 from patchgen.live.waiting import Failed, Skipped, until
+from patchgen.ui import Ui
 
 
 def test_every_scenario_is_promised() -> None:
@@ -117,3 +123,75 @@ def test_the_list_of_checks(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_use(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(argv) == 2
     assert message in capsys.readouterr().err
+
+
+def _stream(version: int, **fields: object) -> bytes:
+    """A stream with RAM and one device, as QEMU lays it out."""
+    said = json.dumps({"page_size": 4096, "devices": [{"name": "pit", "instance_id": 1, **fields}]})
+    number, instance = (7).to_bytes(4, "big"), (1).to_bytes(4, "big")
+    ram = b"\x01" + number + b"\x03ram" + bytes(8) + b"blocks" + b"\x7e" + number
+    # A page of the guest's looks like the end.
+    page = b"\x03pit" + instance + b"\x00\x06" + bytes(4) + b"{}"
+    device = b"\x04" + number + b"\x03pit" + instance + version.to_bytes(4, "big") + b"state"
+    return b"QEVM" + ram + page + device + b"\0\x06" + len(said).to_bytes(4, "big") + said.encode()
+
+
+def test_streams_are_read() -> None:
+    one = _stream(3, size=5)
+    assert description(one)["devices"][0]["size"] == 5
+    assert sections(one) == [Section(4, 7, "pit", 1, 3)]
+    assert opening(one).endswith(b"blocks")
+    for wrong, what in ((one[:-1], "no description"), (b"", "no description")):
+        with pytest.raises(Failed, match=what):
+            description(wrong)
+    with pytest.raises(Failed, match="no section tip 1"):
+        sections(_stream(3, name="tip"))
+    with pytest.raises(Failed, match="does not begin with RAM"):
+        opening(b"QEVM")
+
+
+def test_descriptions_are_compared() -> None:
+    one: dict[str, list[dict[str, object]]] = {"devices": [{"name": "pit", "version": 3}]}
+    assert difference(one, one, "pc") == ""
+    for other, said in (
+        ({"devices": [{"name": "pit", "version": 4}]}, "pc/devices/pit/version: 3 became 4"),
+        ({"devices": [{"name": "pit"}]}, "pc/devices/pit: version is gone"),
+        ({"devices": []}, 'pc/devices/pit: {"name": "pit", "version": 3} became null'),
+        ({"devices": one["devices"], "more": 1}, "pc: more is new"),
+    ):
+        assert difference(one, other, "pc") == said
+
+
+def test_work_within_work_shows_one_display(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    ui = Ui()
+    with ui.progress("outer", 2) as outer:
+        with ui.progress("inner", 100) as inner:
+            inner.update(50, 100, "half")
+            shown = ui._shown
+            assert shown
+            assert [task.description for task in shown.tasks] == ["outer", "inner half"]
+        outer.update(1, 2, "on")
+        assert [task.description for task in shown.tasks] == ["outer on"]
+    assert ui._shown is None
+
+
+def test_console(tmp_path: Path) -> None:
+    """A shell behind the console's terminal, as in a guest but without QEMU."""
+    with closing(Console(tmp_path / "raw")) as console:
+        at = f"exec <{console.path} >{console.path} 2>&1; stty sane; kept=1; echo ready"
+        shell = pexpect.spawn("sh", ["-c", f"{at}; . /dev/stdin"])
+        try:
+            console.wait("ready")
+            assert console.run("echo $kept; echo two") == "1\ntwo"
+            with pytest.raises(Failed, match="'echo no; false' ended with 1: no"):
+                console.run("echo no; false")
+            console.alive = lambda: False
+            console.type("echo last words")
+            with pytest.raises(Failed, match=r"not print 'moon': QEMU has ended; .*last words"):
+                console.wait("moon")
+        finally:
+            shell.close(force=True)
+    assert b"two" in (tmp_path / "raw").read_bytes()
