@@ -32,7 +32,12 @@ def _migrate(machine: Machine, uri: str) -> None:
 
 def _arrives(machine: Machine, since: GuestPage) -> None:
     """Require that the guest of *since* goes on in a machine that was started for it."""
-    until(lambda: machine.status() != "inmigrate", "the destination gets nothing")
+    try:
+        until(lambda: machine.status() != "inmigrate", "the destination gets nothing")
+    except Failed as exc:
+        # What it printed when it ended tells why.
+        until(lambda: not machine.monitor.alive(), str(exc), 5)
+        machine.monitor.wait_prompt()
     require(machine.status() == "running", f"the destination is {machine.status()}")
     machine.goes_on(since)
 
