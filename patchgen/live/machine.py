@@ -102,11 +102,14 @@ class Machine:
         before = self.page().lines
         until(lambda: self.page().lines >= before + number, "the guest's timer stands still")
 
-    def goes_on(self, since: GuestPage) -> GuestPage:
-        """Require that the guest of *since* runs on, not started anew; its page after a while.
+    def runs_on(self, since: GuestPage) -> GuestPage:
+        """Require that the guest of *since* is running, not started anew; its page.
 
-        :raise Failed: another seed, another start, an error, or no progress
+        :raise Failed: another run state, another seed, another start, a damaged pattern, an error,
+            or no progress
         """
+        status = self.status()
+        require(status == "running", f"the VM is {status}, not running")
         now = self.wait_counting()
         require(now.seed == since.seed, f"seed {since.seed:#x} became {now.seed:#x}: started anew")
         require(now.starts == since.starts, "the guest was started anew")
@@ -115,14 +118,27 @@ class Machine:
         require(
             self.guest.wrong_words(since.seed) == 0, "the pattern in the guest's RAM is damaged"
         )
+        return now
+
+    def goes_on(self, since: GuestPage) -> GuestPage:
+        """The same, and its timer ticks; its page after a while.
+
+        :raise Failed: it is not so
+        """
+        self.runs_on(since)
         self.wait_lines()
         return self.page()
 
     def stands_still(self) -> None:
         """Require that the guest does not count; looks for a while."""
         before = self.guest.counter()
-        self.execute("query-status")
+        for _ in range(20):
+            self.execute("query-status")
         require(self.guest.counter() == before, "the guest runs though it must not")
+
+    def wait_status(self, wanted: str) -> None:
+        """Until the run state is *wanted*."""
+        until(lambda: self.status() == wanted, f"the VM does not become {wanted}")
 
     def save(self, file: Path | str, mode: str = "reboot") -> None:
         """``cprsave`` by QMP, and the end of the process with exit code 0.

@@ -50,12 +50,17 @@ class Monitor:
         self.process.sendline(line)
 
     def ask(self, line: str) -> str:
-        """Type a line; what the monitor prints for it, without the line itself."""
+        """Type a line; what the monitor prints for it, without the line itself.
+
+        :raise Failed: the line is not shown
+        """
         self.type(line)
-        echo, _, answer = self.wait_prompt().partition("\n")
-        if not echo.endswith(line):
-            raise Failed(f"typed {line!r}, the monitor shows {echo!r}")
-        return answer
+        shown = self.wait_prompt().split("\n")
+        for number, one in enumerate(shown):
+            # A warning of QEMU's may come first.
+            if one.endswith(line):
+                return "\n".join(shown[number + 1 :])
+        raise Failed(f"typed {line!r}, the monitor shows {shown[0]!r}")
 
     def wait_end(self) -> int:
         """The exit code of the process, negative for a signal, once it has ended.

@@ -105,6 +105,14 @@ class Qmp:
         except (QMPError, TimeoutError) as exc:
             raise Failed(f"no answer to {commands[-1][0]}: {exc}") from exc
 
+    def send_fd(self, fd: int) -> None:
+        """Pass a file descriptor to QEMU, for the ``add-fd`` or ``getfd`` that comes next."""
+
+        async def send() -> None:
+            self._client.send_fd_scm(fd)
+
+        _loop().run(send())
+
     def events(self) -> list[dict[str, Any]]:
         """All events so far."""
 

@@ -165,7 +165,7 @@ class Stage:
 
         :raise Failed: there is one
         """
-        left = [path.name for path in self.place.glob(".cprsave-*")]
+        left = [path.name for path in self.place.rglob(".cprsave-*")]
         left += [name for name in names if os.path.lexists(self.place / name)]
         if left:
             raise Failed(f"files were left behind: {' '.join(left)}")
