@@ -32,10 +32,9 @@ class Machine:
         self.monitor = Monitor(argv, place, environment(), place / f"monitor{number}.raw")
         try:
             self.qmp = Qmp(f"vm{number}", socket, place / f"qmp{number}.log", self.monitor.alive)
-        except Failed:
+        except Failed as exc:
             # What it printed tells why.
-            self.monitor.wait_prompt()
-            raise
+            raise Failed(f"{exc}: {self.monitor.last_words()}") from exc
         self.monitor.wait_prompt()
 
     @property
@@ -89,6 +88,15 @@ class Machine:
             return now if now and now.counter != before.counter else None
 
         return until(moved, f"the guest does not count ({self._state()})")
+
+    def wait_started(self, seed: int) -> GuestPage:
+        """The page of the guest that has that seed, once it counts."""
+
+        def started() -> GuestPage | None:
+            page = self._started()
+            return page if page and page.seed == seed else None
+
+        return until(started, f"no guest with seed {seed:#x} starts")
 
     def _started(self) -> GuestPage | None:
         page = self.guest.page()

@@ -84,6 +84,12 @@ class Monitor:
         said = rendered(before, _COLUMNS) if isinstance(before, bytes) else []
         return " / ".join(line for line in said[-3:] if line) or "it says nothing"
 
+    def last_words(self) -> str:
+        """The end of what was printed and not asked for; all of it if the process has ended."""
+        if not self.alive():
+            self.process.expect(pexpect.EOF)
+        return self._tail()
+
     def alive(self) -> bool:
         """Whether the process has not ended."""
         return bool(self.process.isalive())
