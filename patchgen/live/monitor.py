@@ -19,9 +19,11 @@ class Monitor:
 
     :param argv: the command line
     :param raw: every byte that the terminal shows is appended there
+    :ivar asides: what was printed before lines that were asked: QEMU's warnings and errors
     """
 
     def __init__(self, argv: list[str], cwd: Path, env: dict[str, str], raw: Path) -> None:
+        self.asides: list[str] = []
         self._raw = raw.open("ab")
         self.process = pexpect.spawn(
             argv[0], argv[1:], cwd=str(cwd), env=env, timeout=LIMIT, dimensions=(50, _COLUMNS)
@@ -59,6 +61,7 @@ class Monitor:
         for number, one in enumerate(shown):
             # A warning of QEMU's may come first.
             if one.endswith(line):
+                self.asides += shown[:number]
                 return "\n".join(shown[number + 1 :])
         raise Failed(f"typed {line!r}, the monitor shows {shown[0]!r}")
 

@@ -81,7 +81,8 @@ class StateFile:
     def end(self) -> int:
         """Where the sections end: the end mark, before the description of the devices."""
         at = self.stream.rfind(b"{", 0, max(self.stream.rfind(b'"page_size"'), 0)) - 5
-        require(at > 0 and self.stream[at] == _DESCRIPTION, "the file has no description of the devices")
+        known = at > 0 and self.stream[at] == _DESCRIPTION
+        require(known, "the file has no description of the devices")
         return at - 1
 
     def description(self) -> dict[str, Any]:

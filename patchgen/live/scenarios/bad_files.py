@@ -51,7 +51,8 @@ class _Loader:
 
     def __post_init__(self) -> None:
         self._ram = self._checksum()
-        self._at_start = {more: _devices(self.machine, *more) for more in ((), (_MAP,))}
+        looks: tuple[tuple[str, ...], ...] = ((), (_MAP,))
+        self._at_start = {more: _devices(self.machine, *more) for more in looks}
 
     def _checksum(self) -> int:
         return zlib.crc32(self.stage.ram.read_bytes())
@@ -248,6 +249,12 @@ def other_machine(stage: Stage) -> None:
     loader.loads()
 
 
+def _section(kind: int, name: str, version: int) -> bytes:
+    """The start of a section."""
+    start = bytes([kind]) + b"\0\0\1\0" + bytes([len(name)]) + name.encode("ascii")
+    return start + bytes(4) + version.to_bytes(4, "big")
+
+
 def _ram_section(number: bytes, count: int) -> bytes:
     """The start of a section that describes RAM."""
     return b"\4" + number + b"\x07cpr-ram" + bytes(4) + b"\0\0\0\1" + count.to_bytes(4, "big")
@@ -261,29 +268,33 @@ def hostile(stage: Stage) -> None:
     loader, good = _loader(stage)
     first = good.section("cpr-ram")
     number = good.stream[first + 1 : first + 5]
+    count = "number of RAM blocks"
     bad = {
-        "a command": good.spliced(first, b"\x08\0\1\0\0"),
-        "a part of a section": good.spliced(first, b"\2\0\0\0\0" + bytes(8)),
-        "the end of a section": good.spliced(first, b"\3\0\0\0\0" + bytes(8)),
-        "2147483647 RAM blocks": good.spliced(first, _ram_section(number, 0x7FFFFFFF)),
-        "-1 RAM blocks": good.spliced(first, _ram_section(number, 0xFFFFFFFF)),
-        "5000 RAM blocks": good.spliced(first, _ram_section(number, 5000)),
-        "an unknown section": good.spliced(first, b"\4\0\0\1\0\5bogus" + bytes(4) + b"\0\0\0\1"),
-        "a section of no known type": good.spliced(first, b"\x66\0\0\0\0"),
-        "another version": good.spliced(4, b"\0\0\0\x63", 8),
-        "no more than its magic number": good.spliced(4, b"", len(good.stream)),
-        "half of its sections": good.spliced(good.end // 2, b"", len(good.stream)),
-        "no end": good.spliced(good.end, b"", len(good.stream)),
-        "a command behind its devices": good.spliced(good.end, b"\x08\0\1\0\0"),
+        "a command": (good.spliced(first, b"\x08\0\1\0\0"), "has no commands"),
+        "a part of a section": (good.spliced(first, b"\2\0\0\0\0" + bytes(8)), "version_id 0"),
+        "the end of a section": (good.spliced(first, b"\3\0\0\0\0" + bytes(8)), "version_id 0"),
+        "2147483647 RAM blocks": (good.spliced(first, _ram_section(number, 0x7FFFFFFF)), count),
+        "-1 RAM blocks": (good.spliced(first, _ram_section(number, 0xFFFFFFFF)), count),
+        "5000 RAM blocks": (good.spliced(first, _ram_section(number, 5000)), count),
+        "an unknown section": (good.spliced(first, _section(4, "bogus", 1)), "'bogus'"),
+        "no type of section": (good.spliced(first, b"\x66\0\0\0\0"), "section type 102"),
+        "another version": (good.spliced(4, b"\0\0\0\x63", 8), "stream version"),
+        "its magic number alone": (good.spliced(4, b"", len(good.stream)), "stream version"),
+        "half of its sections": (good.spliced(good.end // 2, b"", len(good.stream)), ""),
+        "no end": (good.spliced(good.end, b"", len(good.stream)), ""),
+        "a last command": (good.spliced(good.end, b"\x08\0\1\0\0"), "has no commands"),
     }
-    for name in ("ram", "block", "dirty-bitmap"):
-        # Of the version that they have; in mode reboot they have no part.
-        version = 1 if name != "ram" else 4
-        start = b"\1\0\0\1\0" + bytes([len(name)]) + name.encode("ascii") + bytes(4)
-        begin = start + version.to_bytes(4, "big") + bytes(8)
-        bad[f"a section {name}"] = good.spliced(first, begin)
-    for what, one in bad.items():
+    # Of the versions that these have; in mode reboot they take no part.
+    for name, version in {"ram": 4, "block": 1, "dirty-bitmap": 1}.items():
+        section = _section(1, name, version) + bytes(8)
+        bad[f"a section {name}"] = good.spliced(first, section), f"'{name}' does not belong"
+    monitor = loader.machine.monitor
+    for what, (one, why) in bad.items():
         loader.refuses(one.sealed(), "could not load the state", what=what, reset=True)
+        monitor.asides.clear()
+        monitor.ask("info status")
+        heard = " ".join(monitor.asides)
+        require(why in heard, f"{what}: QEMU does not print {why!r}, but {heard!r}")
     nothing = good.spliced(first, b"\0", len(good.stream))
     loader.refuses(nothing.sealed(), "is not described", what="no sections", reset=True)
     other = good.telling(state="paused")

@@ -46,6 +46,10 @@ def _fails(
         raise Failed(f"after cprsave {file} {mode}: {exc}") from exc
 
 
+def _names(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir())
+
+
 def _then_saves(stage: Stage, machine: Machine) -> None:
     """Require that nothing is left, that the guest goes on, and that a good save works."""
     stage.unharmed("guest.sav")
@@ -88,11 +92,11 @@ def nowhere(stage: Stage) -> None:
     }
     machine = stage.start()
     machine.wait_counting()
-    there = sorted(path.name for path in stage.place.iterdir())
+    there = _names(stage.place)
     for file, says in bad.items():
         _fails(machine, file, says)
     machine.qmp.wait_event("RESUME")
-    now = sorted(path.name for path in stage.place.iterdir())
+    now = _names(stage.place)
     require(now == there, f"there were {there}, now there are {now}")
     require(stage.file("fifo").is_fifo(), "the pipe was replaced")
     require(not any(stage.file("place").iterdir()), "something was left in a directory")
@@ -117,7 +121,7 @@ def no_permission(stage: Stage) -> None:
     try:
         for file in (closed / "new", closed / "there", stage.file("link")):
             _fails(machine, file, denied)
-        require(os.listdir(closed) == ["there"], "something was left in the directory")
+        require(_names(closed) == ["there"], "something was left in the directory")
         require((closed / "there").read_bytes() == b"mine", "the file was written to")
     finally:
         closed.chmod(0o755)
@@ -145,11 +149,13 @@ def disk_full(stage: Stage) -> None:
     stage.file("link").symlink_to("full/there")
     for file in ("full/new", "full/there", "link"):
         _fails(machine, stage.file(file), os.strerror(errno.ENOSPC))
-        machine.qmp.wait_event("RESUME")
-        require(os.listdir(full) == ["there"], f"left on the full disk: {os.listdir(full)}")
+        require(_names(full) == ["there"], f"left on the full disk: {_names(full)}")
         require(there.read_bytes() == b"mine", "the file that was there was written to")
         require(os.statvfs(full).f_bfree == space, "space of the full disk is lost")
     _fails(machine, stage.file("closed") / "new", os.strerror(errno.EROFS))
+    # It was stopped for the three that got as far as writing.
+    names = [one["event"] for one in machine.qmp.events()]
+    require(names == 3 * ["STOP", "RESUME"], f"the failures told {names}")
     _then_saves(stage, machine)
 
 
