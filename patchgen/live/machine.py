@@ -72,6 +72,24 @@ class Machine:
         """The run state."""
         return str(self.execute("query-status")["status"])
 
+    def wait_status(self, wanted: str) -> None:
+        """Until the run state is *wanted*.
+
+        :raise Failed: it does not become that; the message tells what it is
+        """
+        seen = ""
+
+        def there() -> bool:
+            nonlocal seen
+            seen = self.status()
+            return seen == wanted
+
+        try:
+            until(there, "")
+        except Failed as exc:
+            said = f"the run state does not become {wanted}, it stays {seen}"
+            raise Failed(said) from exc
+
     def page(self) -> GuestPage:
         """The guest's account of itself, once there is one."""
         return until(self.guest.page, "the guest does not start")
@@ -110,32 +128,39 @@ class Machine:
         before = self.page().lines
         until(lambda: self.page().lines >= before + number, "the guest's timer stands still")
 
-    def runs_on(self, since: GuestPage) -> GuestPage:
-        """Require that the guest of *since* is running, not started anew; its page.
+    def counts_on(self, since: GuestPage) -> GuestPage:
+        """Require that the guest of *since* counts: not started anew, no errors.
 
-        :raise Failed: another run state, another seed, another start, a damaged pattern, an error,
-            or no progress
+        :raise Failed: another seed, another start, an error, or no progress
         """
-        status = self.status()
-        require(status == "running", f"the VM is {status}, not running")
         now = self.wait_counting()
         require(now.seed == since.seed, f"seed {since.seed:#x} became {now.seed:#x}: started anew")
         require(now.starts == since.starts, "the guest was started anew")
         require(now.counter > since.counter, "the counter went back")
         require(now.errors == 0, f"{now.errors} errors in the guest")
-        require(
-            self.guest.wrong_words(since.seed) == 0, "the pattern in the guest's RAM is damaged"
-        )
         return now
 
     def goes_on(self, since: GuestPage) -> GuestPage:
-        """The same, and its timer ticks; its page after a while.
+        """Require :meth:`counts_on`, and that nothing is lost; its page after a while.
+
+        :raise Failed: as there, or its pattern is damaged, or its timer stands still
+        """
+        self.counts_on(since)
+        wrong = self.guest.wrong_words(since.seed)
+        require(wrong == 0, f"{wrong} words of the pattern in the guest's RAM are damaged")
+        self.wait_lines()
+        return self.page()
+
+    def runs_on(self, since: GuestPage) -> None:
+        """Require :meth:`counts_on`, the run state running, and its pattern; a quick look.
 
         :raise Failed: it is not so
         """
-        self.runs_on(since)
-        self.wait_lines()
-        return self.page()
+        status = self.status()
+        require(status == "running", f"the VM is {status}, not running")
+        self.counts_on(since)
+        wrong = self.guest.wrong_words(since.seed)
+        require(wrong == 0, f"{wrong} words of the pattern in the guest's RAM are damaged")
 
     def stands_still(self) -> None:
         """Require that the guest does not count; looks for a while."""
@@ -143,10 +168,6 @@ class Machine:
         for _ in range(20):
             self.execute("query-status")
         require(self.guest.counter() == before, "the guest runs though it must not")
-
-    def wait_status(self, wanted: str) -> None:
-        """Until the run state is *wanted*."""
-        until(lambda: self.status() == wanted, f"the VM does not become {wanted}")
 
     def save(self, file: Path | str, mode: str = "reboot") -> None:
         """``cprsave`` by QMP, and the end of the process with exit code 0.

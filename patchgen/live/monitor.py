@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import pexpect
@@ -12,6 +14,14 @@ from patchgen.live.waiting import LIMIT, Failed
 PROMPT = b"(qemu) "
 _COLUMNS = 4000
 """Of the terminal that answers are read on: no line that is typed wraps."""
+_LAST = 10.0
+"""Seconds for a process that has failed to say why."""
+
+
+def _as_from_a_shell() -> None:
+    """Signals that Python ignores would be ignored by QEMU as well."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
 class Monitor:
@@ -26,7 +36,13 @@ class Monitor:
         self.asides: list[str] = []
         self._raw = raw.open("ab")
         self.process = pexpect.spawn(
-            argv[0], argv[1:], cwd=str(cwd), env=env, timeout=LIMIT, dimensions=(50, _COLUMNS)
+            argv[0],
+            argv[1:],
+            cwd=str(cwd),
+            env=env,
+            timeout=LIMIT,
+            dimensions=(50, _COLUMNS),
+            preexec_fn=_as_from_a_shell,
         )
         self.process.logfile_read = self._raw
         # Nothing waits for the terminal to become quiet: answers are recognized.
@@ -76,6 +92,12 @@ class Monitor:
             raise Failed(f"QEMU does not end: {self._tail()}") from None
         return self._status()
 
+    def last_words(self) -> str:
+        """The end of what is printed, by a process that is about to end."""
+        with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT):
+            self.process.expect(pexpect.EOF, timeout=_LAST)
+        return self._tail()
+
     def _status(self) -> int:
         self.process.wait()
         if self.process.signalstatus is not None:
@@ -86,12 +108,6 @@ class Monitor:
         before = self.process.before
         said = rendered(before, _COLUMNS) if isinstance(before, bytes) else []
         return " / ".join(line for line in said[-3:] if line) or "it says nothing"
-
-    def last_words(self) -> str:
-        """The end of what was printed and not asked for; all of it if the process has ended."""
-        if not self.alive():
-            self.process.expect(pexpect.EOF)
-        return self._tail()
 
     def alive(self) -> bool:
         """Whether the process has not ended."""

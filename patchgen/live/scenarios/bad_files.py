@@ -12,7 +12,7 @@ from functools import partial
 from patchgen.live.machine import Machine
 from patchgen.live.observer import GuestPage
 from patchgen.live.scenario import scenario
-from patchgen.live.stage import SHARED, Stage
+from patchgen.live.stage import Stage
 from patchgen.live.statefile import SEAL, StateFile
 from patchgen.live.waiting import Failed, require
 
@@ -225,7 +225,7 @@ def _other_version(stage: Stage) -> str:
 )
 def other_machine(stage: Stage) -> None:
     loader, good = _loader(stage)
-    elsewhere = SHARED.replace("mem-path=ram", "mem-path=ram2")
+    elsewhere = "memory-backend-file,id=ram,size={mib}M,mem-path=ram2,share=on"
     for machine in ("q35", _other_version(stage)):
         file = stage.file("other.sav")
         stage.start("-S", machine=machine, memory=elsewhere, boot=False).save(file)

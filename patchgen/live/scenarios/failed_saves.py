@@ -257,26 +257,31 @@ def reader_gone(stage: Stage) -> None:
     "unknown modes and missing or surplus words are refused by both monitors; the guest runs on",
 )
 def words(stage: Stage) -> None:
+    there = stage.file("there")
+    there.write_bytes(b"mine")
     machine = stage.start()
     machine.wait_counting()
     for mode in ("bogus", "", "Reboot", "restart "):
-        _fails(machine, "guest.sav", mode, mode=mode)
+        _fails(machine, there, mode, mode=mode)
     before = machine.page()
-    said = machine.refusal("cprsave", file="guest.sav")
+    said = machine.refusal("cprsave", file="there")
     require("mode" in said, f"cprsave without a mode says {said!r}")
     said = machine.refusal("cprsave", mode="reboot")
     require("file" in said, f"cprsave without a file says {said!r}")
-    said = machine.refusal("cprsave", file="guest.sav", mode="reboot", more="x")
+    said = machine.refusal("cprsave", file="there", mode="reboot", more="x")
     require("more" in said, f"cprsave with another argument says {said!r}")
-    for line in ("cprsave", "cprsave guest.sav", "cprsave guest.sav reboot more"):
+    for line, says in {
+        "cprsave": "help cprsave",
+        "cprsave there": "help cprsave",
+        "cprsave there reboot more": "help cprsave",
+        "cprsave there bogus": "bogus",
+        "cprsave none/there reboot": os.strerror(errno.ENOENT),
+        "cprsave /dev/full reboot": os.strerror(errno.ENOSPC),
+    }.items():
         said = machine.human(line)
-        require("help cprsave" in said, f"{line} says {said!r}")
+        require(says in said, f"{line}, typed, says {said!r}, not {says!r}")
         machine.runs_on(before)
-    said = machine.human("cprsave guest.sav bogus")
-    require("bogus" in said, f"cprsave guest.sav bogus says {said!r}")
-    said = machine.human("cprsave none/guest.sav reboot")
-    require(os.strerror(errno.ENOENT) in said, f"cprsave none/guest.sav reboot says {said!r}")
-    machine.runs_on(before)
+    require(there.read_bytes() == b"mine", "the file that was there was written to")
     _then_saves(stage, machine)
 
 

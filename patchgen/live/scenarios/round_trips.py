@@ -147,8 +147,12 @@ def suspended(stage: Stage) -> None:
     _info_status(second, "paused (suspended)")
     second.stands_still()
     require(second.page() == saved, "the guest ran though it was suspended")
+    told = [one["event"] for one in second.qmp.events()]
+    require(not told, f"cprload of a suspended guest told {told}")
     second.execute("system_wakeup")
-    second.qmp.wait_event("WAKEUP")
+    # What it takes to run is started only now: it has never run in this process.
+    for event in ("RESUME", "WAKEUP"):
+        second.qmp.wait_event(event)
     second.wait_status("running")
     until(lambda: second.page().wakes == saved.wakes + 1, "the guest does not wake up")
     # Not its timer: the clock of a guest that was suspended is wrong without patch 11.
