@@ -30,10 +30,11 @@ def _fails(
     status: str = "running",
 ) -> None:
     """Require that cprsave fails, tells why, and that the VM is as before in the same process."""
+    command = f"cprsave {file!s:.80} {mode}"
     before = machine.guest.page()
     said = machine.refusal("cprsave", file=str(file), mode=mode)
-    require(says in said, f"cprsave {file} {mode}: the error does not say {says!r}: {said}")
-    require(machine.monitor.alive(), f"QEMU ended after cprsave {file} {mode}")
+    require(says in said, f"{command}: the error does not say {says!r}: {said}")
+    require(machine.monitor.alive(), f"QEMU ended after {command}")
     try:
         if before and status == "running":
             machine.runs_on(before)
@@ -43,7 +44,7 @@ def _fails(
         machine.stands_still()
         require(machine.guest.page() == before, "the guest has run")
     except Failed as exc:
-        raise Failed(f"after cprsave {file} {mode}: {exc}") from exc
+        raise Failed(f"after {command}: {exc}") from exc
 
 
 def _names(place: Path) -> list[str]:
