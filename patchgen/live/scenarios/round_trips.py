@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -237,16 +238,16 @@ def pipe(stage: Stage) -> None:
     os.mkfifo(fifo)
     first = stage.start()
     first.wait_counting()
-    # Opened before there is a writer; from then on reads wait for data.
+    # Opened before there is a writer; waits for one, and then for its end.
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    os.set_blocking(fd, True)
 
     def copy() -> None:
         with os.fdopen(fd, "rb") as end:
-            first_byte = b""
-            while not first_byte and first.monitor.process.exitstatus is None:
-                first_byte = end.read(1)
-            file.write_bytes(first_byte + end.read())
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(1000 * LIMIT)
+            os.set_blocking(fd, True)
+            file.write_bytes(end.read())
 
     reader = threading.Thread(target=copy, daemon=True)
     reader.start()
