@@ -194,6 +194,8 @@ def _line(one: ScenarioRecord) -> str:
         line += f"\n         logs:  {one.place}\n         alone: {one.alone}"
     elif one.place:
         line += f"\n         logs:  {one.place}"
+    for what in one.left_out:
+        line += f"\n         left out: {what}"
     return line
 
 

@@ -93,9 +93,10 @@ class Monitor:
         return self._status()
 
     def last_words(self) -> str:
-        """The end of what is printed, by a process that is about to end."""
-        with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT):
-            self.process.expect(pexpect.EOF, timeout=_LAST)
+        """The end of what is printed, by a process that has ended or is about to."""
+        if not self.process.flag_eof:
+            with contextlib.suppress(pexpect.EOF, pexpect.TIMEOUT):
+                self.process.expect(pexpect.EOF, timeout=_LAST)
         return self._tail()
 
     def _status(self) -> int:

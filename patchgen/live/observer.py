@@ -18,6 +18,8 @@ MAGIC = b"PGGUEST1"
 SUSPEND, RESET, POWER_OFF = 1, 2, 3
 
 _PAGE = struct.Struct("<8sIIQIIIIII")
+PAGE_SIZE = _PAGE.size
+"""Bytes of the guest's account of itself."""
 _COMMAND = STATUS + 0x28
 _FACTOR = 0x9E3779B1
 _MASK = 0xFFFFFFFF
@@ -49,6 +51,12 @@ class GuestPage:
     lines: int
 
 
+def page_of(raw: bytes) -> GuestPage | None:
+    """The account in *raw*, which starts at :data:`STATUS`; ``None`` if there is none."""
+    magic, *values = _PAGE.unpack_from(raw)
+    return GuestPage(*values) if magic == MAGIC else None
+
+
 class Observer:
     """A view of a guest's RAM, shared with the QEMU process that runs it.
 
@@ -74,8 +82,7 @@ class Observer:
 
     def page(self) -> GuestPage | None:
         """The status page, ``None`` while the guest has not made one."""
-        magic, *values = _PAGE.unpack_from(self._map, STATUS)
-        return GuestPage(*values) if magic == MAGIC else None
+        return page_of(self._map[STATUS : STATUS + PAGE_SIZE])
 
     def counter(self) -> int:
         """The guest's counter alone, as fast as possible."""

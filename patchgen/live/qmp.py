@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
 from qemu.qmp.protocol import Runstate
 
+from patchgen.live.sockets import connect
 from patchgen.live.waiting import LIMIT, Failed, until
 
 T = TypeVar("T")
@@ -68,7 +68,8 @@ class Qmp:
         self._handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(message)s"))
         self._client.logger.addHandler(self._handler)
         self._seen: list[dict[str, Any]] = []
-        connection = _connect(path, alive)
+        connection = connect(path, alive)
+        connection.setblocking(False)
         try:
             _loop().run(self._client.connect(connection))
         except QMPError as exc:
@@ -149,23 +150,29 @@ class Qmp:
             self._handler.close()
 
 
-def _connect(path: Path, alive: Callable[[], bool]) -> socket.socket:
-    """A connection to *path*, once somebody listens there."""
-    place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
+def pipeline(
+    path: Path, alive: Callable[[], bool], *commands: tuple[str, dict[str, object]]
+) -> list[Any]:
+    """Send commands in one piece on a connection of their own, which QEMU may close meanwhile.
 
-        def attempt() -> socket.socket | None:
-            one = socket.socket(socket.AF_UNIX)
-            try:
-                one.connect(f"/proc/self/fd/{place}/{path.name}")
-            except (FileNotFoundError, ConnectionRefusedError):
-                one.close()
-                if not alive():
-                    raise Failed("QEMU ended before it opened its monitor") from None
-                return None
-            one.setblocking(False)
-            return one
-
-        return until(attempt, "QEMU does not open its monitor")
-    finally:
-        os.close(place)
+    :return: the answers that came, in order, errors as :class:`Refused`
+    """
+    lines: list[dict[str, object]] = [{"execute": "qmp_capabilities"}]
+    lines += [{"execute": name, "arguments": arguments} for name, arguments in commands]
+    answers: list[Any] = []
+    with connect(path, alive) as line, line.makefile("rb") as incoming:
+        incoming.readline()
+        line.settimeout(LIMIT)
+        line.sendall(b"".join(json.dumps(one).encode() + b"\n" for one in lines))
+        # A process that ends with commands unread resets the connection.
+        with contextlib.suppress(ConnectionResetError):
+            while len(answers) < len(lines) and (text := incoming.readline()):
+                message = json.loads(text)
+                if "error" in message:
+                    command = commands[len(answers) - 1][0]
+                    answers.append(Refused(command, message["error"]["desc"]))
+                elif "return" in message:
+                    answers.append(message["return"])
+    if len(answers) < 2:
+        raise Failed(f"QEMU ended before it answered {commands[0][0]}")
+    return answers[1:]

@@ -16,6 +16,7 @@ class ScenarioRecord:
     :ivar reason: one line: what was not seen, or why it was skipped; empty if passed
     :ivar place: its directory with logs, console and QMP conversation; ``None`` if it is gone
     :ivar alone: a command that runs it alone; empty if passed
+    :ivar left_out: what of it was not played here, and why, one line each
     """
 
     name: str
@@ -27,6 +28,7 @@ class ScenarioRecord:
     seconds: float
     place: Path | None
     alone: str
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def run_one(run: Run, one: Promised, accel: str) -> ScenarioRecord:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     started = time.monotonic()
-    state, reason = _play(run, one, accel, place)
+    state, reason, left_out = _play(run, one, accel, place)
     if state == "skipped" or (state == "passed" and not run.keep):
         shutil.rmtree(place)
     return ScenarioRecord(
@@ -59,23 +59,26 @@ def run_one(run: Run, one: Promised, accel: str) -> ScenarioRecord:
         round(time.monotonic() - started, 1),
         place if place.exists() else None,
         "" if state == "passed" else shlex.join([*run.alone, "--only", one.scenario.name]),
+        left_out,
     )
 
 
-def _play(run: Run, one: Promised, accel: str, place: Path) -> tuple[str, str]:
-    """(state, reason)"""
+def _play(run: Run, one: Promised, accel: str, place: Path) -> tuple[str, str, tuple[str, ...]]:
+    """(state, reason, what was left out)"""
+    stage = Stage(run.qemu.under(accel), place, run.pristine, run.linux)
     try:
-        with Stage(run.qemu.under(accel), place, run.pristine, run.linux) as stage:
+        with stage:
             one.scenario.play(stage)
     except Skipped as exc:
-        return "skipped", str(exc)
+        return "skipped", str(exc), ()
     except Exception as exc:
         # Whatever goes wrong in a scenario is its result; the next one has a stage of its own.
         text = traceback.format_exc()
         (place / "failure.txt").write_text(text, encoding="utf-8", newline="\n")
         told = str(exc) if isinstance(exc, Failed | Refused) else f"{type(exc).__name__}: {exc}"
-        return "failed", told.strip().splitlines()[0] if told.strip() else type(exc).__name__
-    return "passed", ""
+        reason = told.strip().splitlines()[0] if told.strip() else type(exc).__name__
+        return "failed", reason, tuple(stage.notes)
+    return "passed", "", tuple(stage.notes)
 
 
 def skip(one: Promised, accel: str, reason: str, alone: tuple[str, ...]) -> ScenarioRecord:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -33,6 +35,7 @@ class Stage:
     :ivar qemu: the QEMU with the series
     :ivar place: directory of the scenario: RAM files, disks, logs; the working directory of QEMU
     :ivar seeds: the seed on offer to the guest of each process so far
+    :ivar notes: what of the scenario was left out here, and why, one line each
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Stage:
         self._pristine = pristine
         self._linux = linux
         self._machines: list[Machine] = []
+        self.notes: list[str] = []
+        self._boot_format = "raw"
 
     def __enter__(self) -> Stage:
         return self
@@ -79,9 +84,52 @@ class Stage:
         """The file behind the guest's RAM, with memory :data:`SHARED`."""
         return self.place / "ram"
 
+    def forget_ram(self) -> None:
+        """Remove the file with the RAM, before a start that is no continuation.
+
+        The firmware takes what an earlier guest left there for a reset in the middle of it.
+        """
+        self.ram.unlink(missing_ok=True)
+
     def file(self, name: str = "guest.sav") -> Path:
         """A path in the stage's directory."""
         return self.place / name
+
+    @contextmanager
+    def telling(self, what: str) -> Iterator[None]:
+        """Put *what* before the messages of what fails meanwhile."""
+        try:
+            yield
+        except Failed as exc:
+            raise Failed(f"{what}: {exc}") from exc
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Tell that a part of the scenario is not played here."""
+        self.notes.append(f"{what}: {why}")
+
+    def disk(self, name: str, form: str, size: str = "1M") -> str:
+        """A new, empty disk image; its name, in the stage's directory.
+
+        :raise Failed: qemu-img does not make it
+        """
+        self._img("create", "-q", "-f", form, name, size)
+        return name
+
+    def _img(self, *words: str) -> None:
+        done = subprocess.run(
+            [self.qemu.img, *words], cwd=self.place, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Failed(f"qemu-img {words[0]}: {done.stderr.strip()}")
+
+    def boot_on_qcow2(self) -> None:
+        """From now on the disk with our guest is one that takes snapshots.
+
+        :raise Failed: qemu-img does not make it
+        """
+        self._img("convert", "-q", "-O", "qcow2", self.boot_disk(), "boot.qcow2")
+        self.file("boot.qcow2").replace(self.file("boot.img"))
+        self._boot_format = "qcow2"
 
     def boot_disk(self) -> str:
         """The name of a disk with our guest, in the stage's directory."""
@@ -121,7 +169,8 @@ class Stage:
                 words += ["-numa", "node,memdev=ram"]
         words += ["-machine", machine]
         if boot:
-            words += ["-drive", f"if=none,id=boot,format=raw,file={self.boot_disk()}"]
+            disk = f"format={self._boot_format},file={self.boot_disk()}"
+            words += ["-drive", f"if=none,id=boot,{disk}"]
             words += ["-device", "ide-hd,drive=boot"]
             words += ["-chardev", "file,id=console,path=console.log,append=on"]
             words += ["-serial", "chardev:console"]

@@ -15,6 +15,7 @@ from patchgen.engine.series import load_default_series
 from patchgen.live.console import Console
 from patchgen.live.image import DISK_SIZE, counter_guest
 from patchgen.live.observer import STATUS, Observer
+from patchgen.live.refusal import check_reasons
 from patchgen.live.runner import Run, run_one
 from patchgen.live.scenario import Promised, Scenario, all_scenarios, promised
 from patchgen.live.stage import Stage
@@ -62,6 +63,25 @@ def test_observer_reads_what_the_guest_writes(tmp_path: Path) -> None:
         assert guest.peek(STATUS + 0x28) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "expected", "message"),
+    [
+        ("b is c; a", ("a", "b"), ""),
+        ("a", ("a", "b"), "not refused for 'b', but for: a"),
+        ("a; b; c", ("a",), "refused for more than expected: b; c"),
+        ("a b", ("a", "b"), "not refused for 'b', but for: a b"),
+    ],
+)
+def test_reasons_of_a_refusal(said: str, expected: tuple[str, ...], message: str) -> None:
+    """Each expected part is another reason, and there are no others."""
+    if not message:
+        check_reasons(said, expected)
+        return
+    with pytest.raises(Failed) as caught:
+        check_reasons(said, expected)
+    assert str(caught.value) == message
+
+
 def test_waiting_ends() -> None:
     with pytest.raises(Failed, match="after 0 s: no moon"):
         until(lambda: None, "no moon", 0)
@@ -88,6 +108,7 @@ def test_what_becomes_of_a_scenario(
 ) -> None:
     def play(stage: Stage) -> None:
         stage.file("trace").write_text("here", encoding="ascii")
+        stage.leave_out("device", "not built")
         if error:
             raise error
 
@@ -95,6 +116,7 @@ def test_what_becomes_of_a_scenario(
     run = Run(_NoQemu(), tmp_path, False, ("patchgen", "check"), _NoQemu)  # type: ignore[arg-type]
     record = run_one(run, one, "tcg")
     assert (record.state, record.reason, record.patches) == (state, reason, (3,))
+    assert record.left_out == (() if state == "skipped" else ("device: not built",))
     if state == "failed":
         assert record.place
         assert (record.place / "trace").is_file()
