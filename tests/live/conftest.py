@@ -1,14 +1,11 @@
-"""The built QEMU, and guests that end with the test."""
+"""The built QEMU."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -20,8 +17,6 @@ from patchgen.live.qemu import qemu_of
 from patchgen.live.runner import Run
 from patchgen.paths import cache_dir
 from patchgen.ui import Ui
-
-from .guest import FIRMWARE, Guest
 
 
 def build(*more: str) -> BuildRecord:
@@ -45,12 +40,6 @@ def build_record() -> BuildRecord:
 
 
 @pytest.fixture(scope="session")
-def qemu(build_record: BuildRecord) -> Path:
-    """Its binary."""
-    return build_record.binary
-
-
-@pytest.fixture(scope="session")
 def scenario_run(build_record: BuildRecord) -> Run:
     """How scenarios are run: as `patchgen check` does."""
     place = cache_dir() / "check" / f"tests-{build_record.tree[:12]}"
@@ -58,19 +47,3 @@ def scenario_run(build_record: BuildRecord) -> Run:
     pristine = cache(lambda: qemu_of(build("--pristine")))
     linux = cache(lambda: linux_guest(Ui()))
     return Run(qemu_of(build_record), place, False, alone, pristine, linux)
-
-
-@pytest.fixture
-def guests(qemu: Path, tmp_path: Path) -> Iterator[Any]:
-    """A function that starts guests, all in one directory; they are ended with the test."""
-    if not all(directory.is_dir() for directory in FIRMWARE):
-        pytest.skip("no firmware: the packages seabios and qemu-system-data are not installed")
-    started: list[Guest] = []
-
-    def start(*more: str, **options: Any) -> Guest:
-        started.append(Guest(qemu, tmp_path, *more, **options))
-        return started[-1]
-
-    yield start
-    for guest in started:
-        guest.quit()
