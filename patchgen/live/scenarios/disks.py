@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from patchgen.live.machine import Machine
 from patchgen.live.refusal import VOLATILE, refused
 from patchgen.live.scenario import scenario
 from patchgen.live.stage import SHARED, Stage
-from patchgen.live.waiting import Skipped, require, until
+from patchgen.live.waiting import require, until
 
 FORMATS = ("qcow", "vdi", "vmdk", "vhdx", "vpc", "parallels")
 """Formats that block migration, because two hosts would cache what one of them changes."""
@@ -163,44 +161,3 @@ def all_reasons(stage: Stage) -> None:
         "'peer mode' in device 'ivshmem'",
     )
     machine.goes_on(before)
-
-
-@scenario(
-    "refuses-to-replace-files-of-the-vm",
-    "a FILE that QEMU has open itself, under whatever name, is refused and stays",
-)
-def own_files(stage: Stage) -> None:
-    machine = stage.start()
-    before = machine.wait_counting()
-    stage.file("soft").symlink_to("ram")
-    stage.file("hard").hardlink_to(stage.file("boot.img"))
-    for name in ("ram", "boot.img", "soft", "hard"):
-        was = stage.file(name).stat()
-        said = machine.refusal("cprsave", file=name, mode="reboot")
-        require("in use by this VM" in said, f"{name}: {said}")
-        now = stage.file(name).stat()
-        require(
-            (was.st_ino, was.st_size, was.st_nlink) == (now.st_ino, now.st_size, now.st_nlink),
-            f"{name} was replaced",
-        )
-        machine.counts_on(before)
-    require(stage.file("soft").is_symlink(), "the symbolic link was replaced")
-    stage.unharmed()
-    machine.goes_on(before)
-
-
-@scenario(
-    "saves-into-a-directory-that-cannot-be-read",
-    "a directory that can be written but not read takes the file",
-)
-def drop_box(stage: Stage) -> None:
-    if os.geteuid() == 0:
-        raise Skipped("root may read any directory")
-    place = stage.file("drop")
-    place.mkdir(mode=0o300)
-    machine = stage.start()
-    machine.wait_counting()
-    machine.save(place / "guest.sav")
-    head = (place / "guest.sav").read_bytes()[:4]
-    place.chmod(0o700)
-    require(head == b"QEVM", "the file is no migration stream")
