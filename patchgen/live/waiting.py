@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-LIMIT = 300.0
+from patchgen.errors import ConfigError
+
+
+def _limit(text: str) -> float:
+    """Seconds from the environment; 300 if it says nothing.
+
+    :raise ConfigError: it is no number above 0
+    """
+    try:
+        seconds = float(text or 300)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"PATCHGEN_LIMIT is {text!r}", "give it a number of seconds above 0")
+    return seconds
+
+
+LIMIT = _limit(os.environ.get("PATCHGEN_LIMIT", ""))
 """Seconds after which a condition is given up; generous, as hosts may be busy."""
 
 T = TypeVar("T")

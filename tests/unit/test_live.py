@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -85,6 +87,19 @@ def test_reasons_of_a_refusal(said: str, expected: tuple[str, ...], message: str
 def test_waiting_ends() -> None:
     with pytest.raises(Failed, match="after 0 s: no moon"):
         until(lambda: None, "no moon", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", "300.0"), ("20", "20.0"), ("0", ""), ("x", ""), ("inf", "")]
+)
+def test_the_limit_of_waiting(text: str, seconds: str) -> None:
+    code = "from patchgen.live.waiting import LIMIT; print(LIMIT)"
+    env = {**os.environ, "PATCHGEN_LIMIT": text}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == seconds
+    if not seconds:
+        assert f"ConfigError: PATCHGEN_LIMIT is '{text}'" in done.stderr
 
 
 class _NoQemu:
