@@ -58,22 +58,31 @@ def _help(binary: Path, words: tuple[str, ...], firmware: tuple[Path, ...]) -> s
     return done.stdout
 
 
+def firmware_dirs(*, present: bool) -> tuple[Path, ...]:
+    """Where QEMU is to look for firmware, besides its own tree.
+
+    :param present: whether the tree has it
+    :raise Skipped: neither the tree has it, nor is it installed
+    """
+    if present:
+        return ()
+    found = tuple(path for path in FIRMWARE if path.is_dir())
+    if len(found) < len(FIRMWARE):
+        raise Skipped("no firmware: install the packages seabios and qemu-system-data")
+    return found
+
+
 def qemu_of(record: BuildRecord) -> Qemu:
     """The binary of a build.
 
     :raise Skipped: it has no firmware, and none is installed
     """
     tools = {path.name: path for path in record.tools}
-    firmware: tuple[Path, ...] = ()
-    if record.firmware == "absent":
-        firmware = tuple(path for path in FIRMWARE if path.is_dir())
-        if len(firmware) < len(FIRMWARE):
-            raise Skipped("no firmware: install the packages seabios and qemu-system-data")
     return Qemu(
         record.binary,
         tools.get("qemu-img", record.binary.with_name("qemu-img")),
         record.source_dir,
-        firmware,
+        firmware_dirs(present=record.firmware == "present"),
         record.patches,
     )
 
