@@ -600,6 +600,24 @@ def describe(era: Era) -> Description:
             prototype("void qemu_system_wakeup_request(WakeupReason reason, Error **errp)"),
             prototype("bool qemu_vmstop_requested(RunState *r)"),
         ),
+        "include/hw/acpi/acpi.h": header(
+            "ACPI_H", prototype("void acpi_pm1_evt_reset(ACPIREGS *ar)")
+        ),
+        "hw/acpi/core.c": [
+            *osdep,
+            function("static void acpi_pm1_evt_write_en(ACPIREGS *ar, uint16_t val)", "set(val);"),
+            function("void acpi_pm1_evt_reset(ACPIREGS *ar)", "clear(ar);"),
+        ],
+        **{
+            f"hw/acpi/{path}.c": [
+                *osdep,
+                function(f"static int {head}(void *opaque)", f"{call}(opaque);", "return 0;"),
+            ]
+            for path, head, call in (
+                ("ich9", "ich9_pm_post_load", "ich9_pm_iospace_update"),
+                ("piix4", "vmstate_acpi_post_load", "smbus_io_space_update"),
+            )
+        },
         "dump/dump.c": [
             *include("qemu/osdep.h", "sysemu/cpus.h"),
             function("void qmp_dump_guest_memory(bool paging, Error **errp)", "run(paging);"),
