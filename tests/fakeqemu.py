@@ -381,6 +381,36 @@ def _kvm() -> list[Thing]:
     ]
 
 
+def _clock() -> list[Thing]:
+    return [
+        *include("qemu/osdep.h", "sysemu/kvm.h", "migration/vmstate.h"),
+        struct("KVMClockState", "uint64_t clock", "bool clock_valid", "bool runstate_paused"),
+        function(
+            "static void kvmclock_vm_state_change(void *opaque, int running)",
+            "KVMClockState *s = opaque;",
+            "",
+            ("if (running)", "s->clock_valid = false;", "set_clock(s);"),
+            ("if (!running)", "s->runstate_paused = is_paused();", "s->clock_valid = true;"),
+        ),
+        function(
+            "static int kvmclock_pre_save(void *opaque)",
+            "KVMClockState *s = opaque;",
+            "",
+            ("if (!s->runstate_paused)", "kvm_update_clock(s);"),
+            "return 0;",
+        ),
+        table(
+            "static const VMStateDescription kvmclock_vmsd",
+            '.name = "kvmclock"',
+            ".pre_save = kvmclock_pre_save",
+            ".subsections = (const VMStateDescription * []) {\n"
+            "        &kvmclock_reliable_get_clock,\n"
+            "        NULL\n"
+            "    }",
+        ),
+    ]  # fmt: skip
+
+
 def _vl() -> list[Thing]:
     return [
         *include("qemu/osdep.h", "hw/boards.h", "migration/snapshot.h", "sysemu/runstate.h"),
@@ -563,6 +593,7 @@ def describe(era: Era) -> Description:
         "target/i386/kvm.c": _kvm(),
         era.vl: _vl(),
         era.cpus: _cpus(),
+        "hw/i386/kvm/clock.c": _clock(),
         era.physmem: [
             *include("qemu/osdep.h", "exec/memory.h"),
             function("bool qemu_ram_is_shared(RAMBlock *rb)", "return rb->flags & RAM_SHARED;"),
