@@ -21,6 +21,7 @@ class Era:
     :ivar find_has_errp: whether object_property_find() takes an Error **
     :ivar discards: whether devices that discard RAM tell so
     :ivar quit: the schema that has the command quit
+    :ivar ticks: the file that stops the clock, and the header that says so
     """
 
     name: str
@@ -37,6 +38,7 @@ class Era:
     cpus: str
     physmem: str
     vfio: str
+    ticks: tuple[str, str]
 
     @property
     def tag(self) -> str:
@@ -50,15 +52,17 @@ ERAS: Mapping[str, Era] = {
         Era(
             "make-texinfo", "4.2.0", "make", "texinfo", "Error **", False, "misc",
             "hw/xen/xen.h", True, False, "vl.c", "cpus.c", "exec.c", "hw/vfio/pci.c",
+            ("cpus.c", "qemu/timer.h"),
         ),
         Era(
             "make-rst", "5.1.0", "make", "rst", "Error *", False, "control",
             "sysemu/xen.h", True, True, "softmmu/vl.c", "softmmu/cpus.c", "exec.c", "hw/vfio/pci.c",
+            ("softmmu/cpus.c", "qemu/timer.h"),
         ),
         Era(
             "meson", "5.2.0", "meson", "rst", "Error *", True, "control",
             "sysemu/xen.h", False, True, "softmmu/vl.c", "softmmu/cpus.c", "softmmu/physmem.c",
-            "hw/vfio/migration.c",
+            "hw/vfio/migration.c", ("softmmu/cpu-timers.c", "sysemu/cpu-timers.h"),
         ),
     )
 }  # fmt: skip
@@ -411,6 +415,13 @@ def _clock() -> list[Thing]:
     ]  # fmt: skip
 
 
+def _ticks() -> list[Thing]:
+    return [
+        function("void cpu_enable_ticks(void)", "timers_state.cpu_ticks_enabled = 1;"),
+        function("void cpu_disable_ticks(void)", "timers_state.cpu_ticks_enabled = 0;"),
+    ]
+
+
 def _vl() -> list[Thing]:
     return [
         *include("qemu/osdep.h", "hw/boards.h", "migration/snapshot.h", "sysemu/runstate.h"),
@@ -449,9 +460,10 @@ def _vl() -> list[Thing]:
     ]
 
 
-def _cpus() -> list[Thing]:
+def _cpus(era: Era) -> list[Thing]:
     return [
         *include("qemu/osdep.h", "monitor/monitor.h", "hw/nmi.h", "sysemu/runstate.h"),
+        *(_ticks() if era.ticks[0] == era.cpus else ()),
         function(
             "int vm_prepare_start(void)",
             "RunState requested;",
@@ -592,7 +604,9 @@ def describe(era: Era) -> Description:
         ],
         "target/i386/kvm.c": _kvm(),
         era.vl: _vl(),
-        era.cpus: _cpus(),
+        era.cpus: _cpus(era),
+        **({era.ticks[0]: [*osdep, *_ticks()]} if era.ticks[0] != era.cpus else {}),
+        f"include/{era.ticks[1]}": header("TICKS_H", prototype("void cpu_disable_ticks(void)")),
         "hw/i386/kvm/clock.c": _clock(),
         era.physmem: [
             *include("qemu/osdep.h", "exec/memory.h"),

@@ -13,6 +13,7 @@ import pytest
 from patchgen.engine.csource import CSource
 from patchgen.engine.generate import PatchResult, State, generate
 from patchgen.engine.series import Series, load_default_series
+from patchgen.engine.spec import Files
 from patchgen.engine.tree import MemoryFiles, Tree
 from tests.fakeqemu import (
     ERAS,
@@ -21,6 +22,7 @@ from tests.fakeqemu import (
     Thing,
     changed,
     describe,
+    file_text,
     function,
     render,
     reworded,
@@ -188,6 +190,14 @@ def test_headers_and_exports_of_the_tree(era: Era) -> None:
         assert "bool nbd_server_is_running(void)\n{" in text_of(tree, "blockdev-nbd.c")
 
 
+def test_the_clock_is_stopped_by_the_header_of_the_tree(era: Era) -> None:
+    tree = plainly(era)
+    text = text_of(tree, "migration/cprsave.c")
+    assert re.findall(r'#include "((?:qemu/timer|sysemu/cpu-timers)\.h)"', text) == [era.ticks[1]]
+    assert "bool cpu_ticks_are_enabled(void);" in text_of(tree, f"include/{era.ticks[1]}")
+    assert "bool cpu_ticks_are_enabled(void)\n{" in text_of(tree, era.ticks[0])
+
+
 def test_facts_that_no_case_describes_are_drifts(era: Era) -> None:
     """A tree that is neither of the known kinds is not taken for one of them."""
     tree = describe(era)
@@ -200,26 +210,30 @@ def test_facts_that_no_case_describes_are_drifts(era: Era) -> None:
 
 # --- files that moved --------------------------------------------------------------------------
 
+#: (paths, what the right one of them holds, if several may be in a tree)
 MOVES = sorted(
     {
-        edit.paths if isinstance(edit.file, tuple) else edit.file.among
+        (edit.paths, edit.file.holding.split()[-1] if isinstance(edit.file, Files) else "")
         for entry in SERIES.entries
         for edit in entry.patch.edit
-        if isinstance(edit.file, tuple) or (not isinstance(edit.file, str) and edit.file.among)
+        if isinstance(edit.file, tuple) or (isinstance(edit.file, Files) and edit.file.among)
     }
 )
 
 
 @pytest.mark.parametrize(
-    "paths, to",
-    [(paths, to) for paths in MOVES for to in paths],
+    "paths, held, to",
+    [(paths, held, to) for paths, held in MOVES for to in paths],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_files_are_found_wherever_the_series_knows_them(paths: tuple[str, ...], to: str) -> None:
+def test_files_are_found_wherever_the_series_knows_them(
+    paths: tuple[str, ...], held: str, to: str
+) -> None:
     tree = describe(ERAS["meson"])
-    was = [path for path in paths if path in tree]
-    assert was, f"none of {paths} is in the fake tree"
-    if to == was[0]:
+    was = [path for path in paths if path in tree and held in file_text(tree[path])]
+    assert len(was) == 1, f"{was} of {paths} are in the fake tree"
+    others = {path for other, _ in MOVES if was[0] not in other for path in other}
+    if to in tree or to in others:
         return
     here = applied(tree)
     there = applied({**{p: t for p, t in tree.items() if p != was[0]}, to: tree[was[0]]})
