@@ -422,7 +422,43 @@ def _ticks() -> list[Thing]:
     ]
 
 
-def _vl() -> list[Thing]:
+def _startup(era: Era) -> list[Thing]:
+    """Two functions are called main() where main() itself starts QEMU."""
+    old = era.vl == "vl.c"
+    head = "int main" if old else "void qemu_init"
+    return [
+        *([function("int main(int argc, char **argv)", "return qemu_main(argc, argv);")] * old),
+        function(
+            "static const QEMUOption *lookup_opt(int argc, char **argv)", "return find(argv);"
+        ),
+        function(
+            f"{head}(int argc, char **argv, char **envp)",
+            "error_init(argv[0]);",
+            "module_call_init(MODULE_INIT_TRACE);",
+            (
+                "switch (lookup_opt(argc, argv)->index)",
+                "case QEMU_OPTION_s:",
+                '    add_device_config(DEV_GDB, "tcp::" DEFAULT_GDBSTUB_PORT);',
+                "    break;",
+                "case QEMU_OPTION_gdb:",
+                "    add_device_config(DEV_GDB, optarg);",
+                "    break;",
+                "case QEMU_OPTION_S:",
+                "    autostart = 0;",
+                "    break;",
+            ),
+        ),
+    ]
+
+
+def _option(era: Era, name: str) -> list[Thing]:
+    """An option's entry and its documentation."""
+    start, end = ("STEXI", "ETEXI") if era.markup == "texinfo" else ("SRST", "ERST")
+    head = f'DEF("{name}", 0, QEMU_OPTION_{name}, "-{name}\\n", QEMU_ARCH_ALL)\n'
+    return [Thing(name, head, tight=True), Thing("", f"{start}\nDo it.\n{end}\n", tight=True)]
+
+
+def _vl(era: Era) -> list[Thing]:
     return [
         *include("qemu/osdep.h", "hw/boards.h", "migration/snapshot.h", "sysemu/runstate.h"),
         table(
@@ -457,6 +493,7 @@ def _vl() -> list[Thing]:
             ("if (qemu_vmstop_requested(&r))", "vm_stop(r);"),
             "return false;",
         ),
+        *_startup(era),
     ]
 
 
@@ -603,11 +640,12 @@ def describe(era: Era) -> Description:
             _blocker("vdev->migration_blocker", "ret", False, "vfio_realize"),
         ],
         "target/i386/kvm.c": _kvm(),
-        era.vl: _vl(),
+        era.vl: _vl(era),
         era.cpus: _cpus(era),
         **({era.ticks[0]: [*osdep, *_ticks()]} if era.ticks[0] != era.cpus else {}),
         f"include/{era.ticks[1]}": header("TICKS_H", prototype("void cpu_disable_ticks(void)")),
         "hw/i386/kvm/clock.c": _clock(),
+        "qemu-options.hx": [*_option(era, "preconfig"), *_option(era, "S")],
         era.physmem: [
             *include("qemu/osdep.h", "exec/memory.h"),
             function("bool qemu_ram_is_shared(RAMBlock *rb)", "return rb->flags & RAM_SHARED;"),

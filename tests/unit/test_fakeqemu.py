@@ -198,6 +198,19 @@ def test_the_clock_is_stopped_by_the_header_of_the_tree(era: Era) -> None:
     assert "bool cpu_ticks_are_enabled(void)\n{" in text_of(tree, era.ticks[0])
 
 
+def test_the_pause_option_is_a_case_of_its_own(era: Era) -> None:
+    """Whichever function it is that parses the options."""
+    tree = plainly(era)
+    text = text_of(tree, era.vl)
+    cases = re.findall(r"case (\w+):", text[text.index("lookup_opt(argc, argv)->index") :])
+    order = ["s", "gdb", "pause", "S"]
+    assert [case for case in cases if "OPTION" in case] == [f"QEMU_OPTION_{x}" for x in order]
+    assert "error_init(argv[0]);\n    startup_pause_by_variable(argv[0]);\n" in text
+    options = text_of(tree, "qemu-options.hx")
+    assert re.findall(r'^DEF\("(\w+)"', options, re.M) == ["preconfig", "pause", "S"]
+    assert ("@item -pause @var{secs}" in options) == (era.markup == "texinfo")
+
+
 def test_facts_that_no_case_describes_are_drifts(era: Era) -> None:
     """A tree that is neither of the known kinds is not taken for one of them."""
     tree = describe(era)
