@@ -22,6 +22,7 @@ class Era:
     :ivar discards: whether devices that discard RAM tell so
     :ivar quit: the schema that has the command quit
     :ivar ticks: the file that stops the clock, and the header that says so
+    :ivar gdb_pointer: whether functions of the gdb server are handed its state
     """
 
     name: str
@@ -39,6 +40,7 @@ class Era:
     physmem: str
     vfio: str
     ticks: tuple[str, str]
+    gdb_pointer: bool
 
     @property
     def tag(self) -> str:
@@ -52,17 +54,17 @@ ERAS: Mapping[str, Era] = {
         Era(
             "make-texinfo", "4.2.0", "make", "texinfo", "Error **", False, "misc",
             "hw/xen/xen.h", True, False, "vl.c", "cpus.c", "exec.c", "hw/vfio/pci.c",
-            ("cpus.c", "qemu/timer.h"),
+            ("cpus.c", "qemu/timer.h"), True,
         ),
         Era(
             "make-rst", "5.1.0", "make", "rst", "Error *", False, "control",
             "sysemu/xen.h", True, True, "softmmu/vl.c", "softmmu/cpus.c", "exec.c", "hw/vfio/pci.c",
-            ("softmmu/cpus.c", "qemu/timer.h"),
+            ("softmmu/cpus.c", "qemu/timer.h"), False,
         ),
         Era(
             "meson", "5.2.0", "meson", "rst", "Error *", True, "control",
             "sysemu/xen.h", False, True, "softmmu/vl.c", "softmmu/cpus.c", "softmmu/physmem.c",
-            "hw/vfio/migration.c", ("softmmu/cpu-timers.c", "sysemu/cpu-timers.h"),
+            "hw/vfio/migration.c", ("softmmu/cpu-timers.c", "sysemu/cpu-timers.h"), False,
         ),
     )
 }  # fmt: skip
@@ -422,6 +424,59 @@ def _ticks() -> list[Thing]:
     ]
 
 
+def _gdbstub(era: Era) -> list[Thing]:
+    state, parameter = ("s->", "GDBState *s") if era.gdb_pointer else ("gdbserver_state.", "void")
+    also = parameter + ", " if era.gdb_pointer else ""
+    context = "gdb_ctx->s->" if era.gdb_pointer else state
+    return [
+        *include("qemu/osdep.h", "sysemu/runstate.h"),
+        variable("bool gdb_has_xml;"),
+        function(
+            f"static inline void gdb_continue({parameter})",
+            ("if (!runstate_needs_reset())", "trace_gdbstub_op_continue();", "vm_start();"),
+        ),
+        function(
+            f"static int gdb_continue_partial({also}char *newstates)",
+            "int res = 0;",
+            "",
+            ("if (!runstate_needs_reset())", "res = each(newstates);"),
+            "return res;",
+        ),
+        function(
+            "static void handle_step(GdbCmdContext *gdb_ctx, void *user_ctx)",
+            f"cpu_single_step({context}c_cpu, sstep_flags);",
+            "go_on();",
+        ),
+        function(
+            "static void gdb_vm_state_change(void *opaque, int running, RunState state)",
+            f"CPUState *cpu = {state}c_cpu;",
+            "",
+            ("if (running)", "return;"),
+            "put_packet(packet_of(state));",
+            "cpu_single_step(cpu, 0);",
+        ),
+        function(
+            f"static void gdb_read_byte({also}uint8_t ch)",
+            (
+                f"switch ({state}state)",
+                "case RS_IDLE:",
+                ("    if (ch == '$')", "    start_packet();"),
+                "    break;",
+                "default:",
+                "    abort();",
+            ),
+        ),
+        function(
+            "static void gdb_chr_event(void *opaque, int event)",
+            ("if (event == CHR_EVENT_OPENED)", "vm_stop(RUN_STATE_PAUSED);"),
+        ),
+        function(
+            "static void gdb_sigterm_handler(int signal)",
+            ("if (runstate_is_running())", "vm_stop(RUN_STATE_PAUSED);"),
+        ),
+    ]  # fmt: skip
+
+
 def _startup(era: Era) -> list[Thing]:
     """Two functions are called main() where main() itself starts QEMU."""
     old = era.vl == "vl.c"
@@ -645,6 +700,7 @@ def describe(era: Era) -> Description:
         **({era.ticks[0]: [*osdep, *_ticks()]} if era.ticks[0] != era.cpus else {}),
         f"include/{era.ticks[1]}": header("TICKS_H", prototype("void cpu_disable_ticks(void)")),
         "hw/i386/kvm/clock.c": _clock(),
+        "gdbstub.c": _gdbstub(era),
         "qemu-options.hx": [*_option(era, "preconfig"), *_option(era, "S")],
         era.physmem: [
             *include("qemu/osdep.h", "exec/memory.h"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
-from patchgen.live.waiting import LIMIT, Failed
+from patchgen.live.waiting import LIMIT, Failed, require
 
 
 def _packet(body: str) -> bytes:
@@ -50,3 +50,15 @@ class Gdb:
         """Send a packet; the reply."""
         self.send(body)
         return self.reply()
+
+    def interrupt(self) -> None:
+        """What ctrl-C sends."""
+        self.line.sendall(b"\x03")
+
+    def has_said_nothing(self) -> None:
+        """Require that no packet is under way. Only for a VM that does not run.
+
+        :raise Failed: there is one
+        """
+        said = self.ask("qAttached")
+        require(said == "1", f"gdb's stub said {said!r} of its own accord")
