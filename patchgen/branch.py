@@ -165,7 +165,9 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     return _record(base, branch, state, patches, previous, head, diff, where)
 
 
-def require_branch(base: Base, series: Series, whole: bool, ui: Ui) -> BranchRecord:
+def require_branch(
+    base: Base, series: Series, whole: bool, ui: Ui, *, signoff: bool = False
+) -> BranchRecord:
     """The commits of the series for a step that needs them; the branch is made if it is missing.
 
     A branch of that name that has the same tree, whoever made it, or that may not be replaced, is
@@ -174,7 +176,7 @@ def require_branch(base: Base, series: Series, whole: bool, ui: Ui) -> BranchRec
 
     :raise DriftError: a patch drifted
     """
-    record = make_branch(base, series, Wish(private=True))
+    record = make_branch(base, series, Wish(private=True, signoff=signoff))
     if record.drifts:
         numbers = sorted({drift.patch for drift in record.drifts})
         raise DriftError(

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "build": "configure and compile a QEMU tag with (or without) the series",
     "check": "run the scenarios that the patches promise on the built QEMU",
     "demo": "show a guest that goes on in another QEMU process",
+    "export": "write the series as mails with a cover letter",
     "list": "the patches of the series",
     "matrix": "which patch applies to which QEMU tags, without a checkout",
     "show": "one patch: its file, its fragments, the diff they become",

@@ -3,6 +3,7 @@
     PatchgenError
     |-- UserError      exit 2   what was asked, or what is at hand, does not allow it
     |   |-- RepoError       PG1xx  repositories, refs, branches, identity
+    |   |-- OutputError     PG13x  directories that results go to
     |   |-- SourceError     PG2xx  where QEMU's sources come from
     |   `-- SeriesError     PG3xx  series files, fragments, facts (the project's own data)
     |-- DriftError     exit 3   an anchor of the series is not in this tree as expected (PG35x)
@@ -129,6 +130,27 @@ class GitMissing(RepoError):
     """git is not installed."""
 
     code = "PG119"
+
+
+# --- output: PG13x ----------------------------------------------------------------------------
+
+
+class OutputError(UserError):
+    """The directory for the output cannot be written."""
+
+    code = "PG130"
+
+
+class ForeignFile(OutputError):
+    """A file that would be overwritten is not one that patchgen wrote."""
+
+    code = "PG131"
+
+
+class NothingToExport(OutputError):
+    """The tree has all that the patches bring, so there is no mail."""
+
+    code = "PG132"
 
 
 # --- sources: PG2xx ---------------------------------------------------------------------------

@@ -25,11 +25,13 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar title: as in the cover letter
     :ivar total: how many patches the series has when complete
     :ivar authors: the original authors' addresses, by name
+    :ivar shares: how many of the patches are each author's when the series is complete
     """
 
     title: str
     total: int
     authors: dict[str, str]
+    shares: dict[str, int] = {}
 
 
 @dataclass(frozen=True)

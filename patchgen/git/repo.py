@@ -51,6 +51,17 @@ def _as_file(data: bytes | None) -> Iterator[IO[bytes] | int]:
         yield file
 
 
+def _verb(args: Sequence[str]) -> str:
+    """The git command among the words, behind the options that have a value of their own."""
+    words = iter(args)
+    for word in words:
+        if word in ("--git-dir", "--work-tree", "-c", "-C"):
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
 def run_git(
     args: Sequence[str],
     *,
@@ -81,7 +92,7 @@ def run_git(
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         said = next((x for x in lines if x.startswith(("fatal:", "error:"))), "")
         said = said or (lines[-1] if lines else f"exit code {done.returncode}")
-        verb = next((word for word in args if not word.startswith("-")), "")
+        verb = _verb(args)
         raise GitFailed(
             f"git {verb} failed: {said}",
             "see git's message; the repository was left as it was",

@@ -101,6 +101,28 @@ def test_git_am_of_the_patches_gives_the_same_tree(applied: dict[str, Any], tmp_
     assert there("rev-parse", "HEAD^{tree}") == applied["tree"]
 
 
+def test_exported_files_are_the_branch(applied: dict[str, Any], tmp_path: Path) -> None:
+    """`export` on a clone, then `git am` of its files: the same tree, the same mails again."""
+    clone, out = tmp_path / "a clone", tmp_path / "out"
+
+    def there(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=clone, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    clone.mkdir()
+    there("clone", "-q", "--shared", "--no-checkout", applied["repo"], ".")
+    argv = ["export", applied["base"], "--repo", str(clone), "-o", str(out), "--signoff"]
+    assert run(argv) == 0
+    mails = sorted(out.glob("*.patch"))
+    assert len(mails) == len(applied["patches"]) + 1
+    there("checkout", "-q", "--detach", applied["base"])
+    there("am", "-q", "--empty=drop", *map(str, mails))
+    assert there("rev-parse", "HEAD^{tree}") == applied["tree"]
+    before = [path.read_bytes() for path in mails]
+    assert run([*argv[:-2], str(tmp_path / "again"), "--signoff"]) == 0
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").glob("*.patch"))] == before
+
+
 def test_checkpatch_of_the_tag_finds_nothing(applied: dict[str, Any], tmp_path: Path) -> None:
     """0 errors, 0 warnings; what a patch accepts stands in its series file, with the reason."""
     script = tmp_path / "checkpatch.pl"
