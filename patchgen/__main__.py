@@ -5,9 +5,20 @@ from __future__ import annotations
 import gc
 import sys
 
+from patchgen import signals
+
 
 def main() -> int:
     """Run the command line given in ``sys.argv``; returns the process's exit code."""
+    try:
+        signals.install()
+        return _main()
+    except KeyboardInterrupt as exc:
+        print(signals.told(exc), file=sys.stderr)
+        return 130
+
+
+def _main() -> int:
     # Most runs end before looking for cycles could gain anything.
     gc.set_threshold(100_000, 20, 100)
     # A thread that only talks to git must not wait 5 ms for each word while another computes.

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 
 from patchgen import __version__
 from patchgen.errors import PatchgenError, UsageError
+from patchgen.signals import told
+from patchgen.storage import storage_error
 
 COMMANDS: dict[str, str] = {
     "apply": "put the series on a QEMU tag, as a branch of commits",
@@ -91,14 +93,16 @@ def run(argv: Sequence[str]) -> int:
         return _run(argv, chosen)
     except PatchgenError as exc:
         return _report(exc, chosen or "", as_json)
-    except KeyboardInterrupt:
-        print("patchgen: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as exc:
+        print(told(exc), file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output (a pager, head) left: not an error, but nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:
+        if isinstance(exc, OSError) and (storage := storage_error(exc)):
+            return _report(storage, chosen or "", as_json)
         from patchgen.errors import InternalError
 
         if os.environ.get("PATCHGEN_DEBUG"):

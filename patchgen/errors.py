@@ -63,6 +63,12 @@ class CacheError(UserError):
     code = "PG103"
 
 
+class StorageError(UserError):
+    """A file cannot be read or written: no room, no permission, or something else in its place."""
+
+    code = "PG104"
+
+
 # --- repositories: PG11x ----------------------------------------------------------------------
 
 
@@ -130,6 +136,18 @@ class GitMissing(RepoError):
     """git is not installed."""
 
     code = "PG119"
+
+
+class RepoLocked(GitFailed):
+    """A lock file of git's is in the way."""
+
+    code = "PG121"
+
+
+class ObjectsMissing(GitFailed):
+    """The repository lacks a part of the commit: a partial clone, or a damaged one."""
+
+    code = "PG122"
 
 
 # --- output: PG13x ----------------------------------------------------------------------------

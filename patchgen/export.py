@@ -87,6 +87,8 @@ def _alone(directory: Path, ui: Ui) -> Iterator[None]:
         except BlockingIOError:
             ui.step(f"waiting for another patchgen that writes to {directory}")
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks
         yield
     finally:
         os.close(handle)

@@ -110,6 +110,7 @@ def _pool(series: Series, jobs: int) -> ProcessPoolExecutor:
 def _start(series: Series) -> None:
     """Make a worker: Ctrl-C is the parent's, and without a parent there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _Mine.prober = Prober(series)
     util.Finalize(None, _Mine.prober.close, exitpriority=10)
     Thread(target=_end_with_parent, daemon=True).start()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from patchgen.children import child
 from patchgen.errors import ToolMissing
 from patchgen.ui import Meter
 
@@ -49,20 +48,23 @@ def run_logged(
     with log.open("ab") as out:
         out.write(f"$ {' '.join(command)}\n".encode())
         out.flush()
-        try:
-            process = subprocess.Popen(
-                list(command),
-                cwd=cwd,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except FileNotFoundError as exc:
-            raise ToolMissing(f"{command[0]} cannot be run: {exc.strerror}", "install it") from exc
-        assert process.stdout is not None
-        try:
+        with ExitStack() as stack:
+            try:
+                process = stack.enter_context(
+                    child(
+                        command,
+                        cwd=cwd,
+                        env=dict(env),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+            except FileNotFoundError as exc:
+                raise ToolMissing(
+                    f"{command[0]} cannot be run: {exc.strerror}", "install it"
+                ) from exc
+            assert process.stdout is not None
             for raw in process.stdout:
                 out.write(raw)
                 line = raw.decode("utf-8", "replace").rstrip("\r\n")
@@ -70,13 +72,6 @@ def run_logged(
                 if watch:
                     watch(line)
             code = process.wait()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
-        finally:
-            process.stdout.close()
         out.flush()
     return Ran(code, lines)
 

@@ -14,6 +14,7 @@ from patchgen.ui import Ui
 
 if TYPE_CHECKING:
     from patchgen.branch import BranchRecord, PatchRecord
+    from patchgen.engine.series import Series
 
 
 def record_type() -> object:
@@ -43,16 +44,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, ui: Ui) -> BranchRecord:
     """Resolve the tag, generate, write the branch."""
     config = load_config()
-    base = Background(
-        lambda: resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
-    )
-    # Imported while git answers: the engine takes longer than git does.
+    # Imported while git answers: the engine takes longer than git does. In the thread, since an
+    # interrupt reaches only this one, which can tidy up after a fetch.
+    engine = Background(lambda: _series(args.upto))
+    if args.upto is not None:
+        engine.result()  # a wrong number is told before anything is fetched
+    base = resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
+    series = engine.result()
     from patchgen.branch import Wish, make_branch
+
+    wish = Wish(args.branch, args.worktree, args.signoff, args.force, args.dry_run, args.diff)
+    return make_branch(base, series, wish)
+
+
+def _series(upto: int | None) -> Series:
+    import patchgen.branch  # noqa: F401  (all that is needed later)
     from patchgen.engine.series import load_default_series
 
-    series = load_default_series().upto(args.upto)
-    wish = Wish(args.branch, args.worktree, args.signoff, args.force, args.dry_run, args.diff)
-    return make_branch(base.result(), series, wish)
+    return load_default_series().upto(upto)
 
 
 def _stat(patch: PatchRecord) -> str:

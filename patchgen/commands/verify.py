@@ -12,6 +12,8 @@ from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 
 if TYPE_CHECKING:
+    from patchgen.engine.series import Series
+    from patchgen.pins import Pin
     from patchgen.verify import VerifyRecord
 
 
@@ -34,16 +36,22 @@ def run(args: argparse.Namespace, ui: Ui) -> VerifyRecord:
     :raise NoPin: nothing is pinned that could be compared
     """
     config = load_config()
-    base = Background(
-        lambda: resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
-    )
+    # In the thread, since an interrupt reaches only this one, which can tidy up after a fetch.
+    engine = Background(_engine)
+    base = resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
+    series, pins = engine.result()
+    from patchgen.verify import verify
+
+    return verify(base, series, pins)
+
+
+def _engine() -> tuple[Series, dict[str, Pin]]:
+    import patchgen.verify  # noqa: F401  (all that is needed later)
     from patchgen.engine.series import load_default_series
     from patchgen.paths import data_dir
     from patchgen.pins import load_pins
-    from patchgen.verify import verify
 
-    pins = load_pins(data_dir("qemu-ref") / "pins.toml")
-    return verify(base.result(), load_default_series(), pins)
+    return load_default_series(), load_pins(data_dir("qemu-ref") / "pins.toml")
 
 
 def text(record: VerifyRecord) -> str:

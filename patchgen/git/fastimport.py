@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from patchgen.errors import GitFailed
+from patchgen.git.failure import git_failure
 from patchgen.git.repo import Identity, Repo, git_environment
 
 
@@ -114,13 +114,8 @@ class FastImport:
     def _fail(self) -> NoReturn:
         self._process.wait()
         self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        fatal = next((x for x in lines if x.startswith("fatal:")), "it ended early")
-        raise GitFailed(
-            f"git fast-import failed: {fatal}",
-            "see git's message; the repository was left as it was",
-            "\n".join(lines),
-        )
+        said = self._errors.read().decode("utf-8", "replace")
+        raise git_failure("fast-import", said, self._process.returncode)
 
     def close(self) -> None:
         """End the process."""

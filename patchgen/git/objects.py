@@ -9,7 +9,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from patchgen.errors import GitFailed
+from patchgen.errors import GitFailed, ObjectsMissing
 from patchgen.git.repo import Repo, git_environment
 
 
@@ -87,7 +87,7 @@ class ObjectReader:
 
 def _unreadable(name: str) -> GitFailed:
     commit, _, path = name.partition(":")
-    return GitFailed(
+    return ObjectsMissing(
         f"git cannot read {path} of {commit[:12]}",
         "the repository is damaged or partial: run git fsck, or fetch the missing objects",
     )

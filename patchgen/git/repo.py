@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from patchgen.errors import GitFailed, GitMissing, NoIdentity, NotARepo
+from patchgen.errors import GitMissing, NoIdentity, NotARepo
+from patchgen.git.failure import git_failure
 
 # A user's hooks, signing and paging must not run for objects that patchgen makes; advice and
 # translations would make messages unpredictable.
@@ -89,15 +90,8 @@ def run_git(
     except FileNotFoundError as exc:
         raise GitMissing("git is not installed", "install the package git") from exc
     if check and done.returncode != 0:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = next((x for x in lines if x.startswith(("fatal:", "error:"))), "")
-        said = said or (lines[-1] if lines else f"exit code {done.returncode}")
-        verb = _verb(args)
-        raise GitFailed(
-            f"git {verb} failed: {said}",
-            "see git's message; the repository was left as it was",
-            "\n".join(lines),
-        )
+        said = done.stderr.decode("utf-8", "replace")
+        raise git_failure(_verb(args), said, done.returncode)
     return done
 
 

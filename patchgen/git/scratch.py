@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from patchgen.errors import GitFailed
 from patchgen.git.repo import Repo
+
+_SCRATCH = "patchgen-git-"
+# git's own clean-up knows names with `tmp_` in front.
+_PASSING = "tmp_patchgen_"
+_NEW = 60.0
+"""Seconds in which something may be there already and not be locked yet."""
 
 
 @contextmanager
@@ -21,8 +29,11 @@ def scratch_repo(repo: Repo) -> Iterator[Repo]:
     the user's repository is not written to at all.
     """
     common = repo.common_dir()
-    scratch = Path(tempfile.mkdtemp(prefix="patchgen-git-"))
+    _sweep(Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"))
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH))
+    handle = os.open(scratch, os.O_RDONLY)
     try:
+        _lock(handle)
         (scratch / "refs").mkdir()
         (scratch / "objects").mkdir()
         (scratch / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
@@ -35,6 +46,31 @@ def scratch_repo(repo: Repo) -> Iterator[Repo]:
         yield Repo(scratch, env)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    # Where a file system has no locks, nothing is swept up either.
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sweep(left: Iterable[Path]) -> None:
+    """Remove what killed runs left behind: it is ours, and nobody holds its lock."""
+    for path in left:
+        with suppress(OSError):
+            info = path.lstat()
+            if info.st_uid != os.geteuid() or time.time() - info.st_mtime < _NEW:
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            finally:
+                os.close(handle)
 
 
 def publish_objects(scratch: Repo, repo: Repo) -> None:
@@ -48,25 +84,37 @@ def publish_objects(scratch: Repo, repo: Repo) -> None:
     source = scratch.git_dir / "objects"
     store = repo.common_dir() / "objects"
     files = [path for path in source.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: (path.suffix == ".idx", path)):
-        target = store / path.relative_to(source)
-        if target.exists():
-            continue
-        passing = target.with_name(f"tmp_patchgen_{os.getpid()}_{target.name}")
-        try:
-            target.parent.mkdir(exist_ok=True)
-            with path.open("rb") as content, passing.open("xb") as copy:
-                shutil.copyfileobj(content, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-            passing.chmod(0o444)
-            passing.replace(target)
-        except OSError as exc:
-            passing.unlink(missing_ok=True)
-            raise GitFailed(
-                f"{store} cannot be written: {exc.strerror}",
-                "mend its permissions or make room; the repository was left as it was",
-            ) from exc
+    _sweep((store / "pack").glob(f"{_PASSING}*"))
+    try:
+        with ExitStack() as copies:
+            moves = []
+            for path in sorted(files, key=lambda path: (path.suffix == ".idx", path)):
+                target = store / path.relative_to(source)
+                if not target.exists():
+                    moves.append((_copy(path, target, copies), target))
+            # All at once at the end: a kill in between leaves at most a pack that is not seen.
+            for passing, target in moves:
+                passing.replace(target)
+    except OSError as exc:
+        raise GitFailed(
+            f"{store} cannot be written: {exc.strerror}",
+            "mend its permissions or make room; the repository was left as it was",
+        ) from exc
+
+
+def _copy(path: Path, target: Path, copies: ExitStack) -> Path:
+    """A copy of *path* beside *target*, locked and there until *copies* is closed."""
+    target.parent.mkdir(exist_ok=True)
+    passing = target.with_name(f"{_PASSING}{os.getpid()}_{target.name}")
+    copy = copies.enter_context(passing.open("xb"))
+    copies.callback(passing.unlink, missing_ok=True)
+    _lock(copy.fileno())
+    with path.open("rb") as content:
+        shutil.copyfileobj(content, copy)
+    copy.flush()
+    os.fsync(copy.fileno())
+    passing.chmod(0o444)
+    return passing
 
 
 def _quoted(path: Path) -> str:

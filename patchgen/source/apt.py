@@ -18,10 +18,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patchgen.children import child, end_all
 from patchgen.source.tags import tag_of, upstream_version
 from patchgen.ui import Meter, Ui
 
@@ -105,8 +106,8 @@ def run_apt(words: Sequence[str], *, status: Meter | None = None, cwd: Path | No
     env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     out: list[str] = []
     try:
-        with subprocess.Popen(
-            list(words),
+        with child(
+            words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if status else subprocess.PIPE,
@@ -394,8 +395,16 @@ class Distribution:
                 return ""
 
             with ThreadPoolExecutor(len(old)) as pool:
-                results = zip(old, pool.map(update, old), strict=True)
-                reasons = {state.suite: why for state, why in results if why}
+                waiting = {state.suite: pool.submit(update, state) for state in old}
+                try:
+                    wait(waiting.values())
+                except BaseException:
+                    # Interrupted: the pool waits for its threads, and they for apt.
+                    while not all(one.done() for one in waiting.values()):
+                        end_all()
+                        wait(waiting.values(), 0.1)
+                    raise
+            reasons = {suite: why for suite, one in waiting.items() if (why := one.result())}
         suites = []
         for state in self._states:
             why = reasons.get(state.suite, "")

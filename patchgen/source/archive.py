@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Protocol
 
-from patchgen.errors import BadArchive, GitFailed, NotQemu
+from patchgen.errors import BadArchive, NotQemu
+from patchgen.git.failure import git_failure
 from patchgen.git.repo import Repo, git_environment
 
 AUTHOR = "QEMU sources <sources@patchgen.invalid>"
@@ -127,15 +128,10 @@ class _FastImport:
             self._pipe.close()
         status = self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        said = self._errors.read().decode("utf-8", "replace")
         self._errors.close()
         if (kind is None and status != 0) or (kind and issubclass(kind, BrokenPipeError)):
-            fatal = next((x for x in said if x.startswith("fatal:")), f"exit code {status}")
-            raise GitFailed(
-                f"git fast-import failed: {fatal}",
-                "see git's message; is the disk full?",
-                "\n".join(said),
-            )
+            raise git_failure("fast-import", said, status)
 
     def blob(self, data: bytes) -> int:
         """Add a file's contents; returns its mark."""

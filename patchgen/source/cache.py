@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,6 @@ from patchgen.paths import cache_dir
 from patchgen.ui import Ui
 
 _TEMPORARY = "patchgen-tmp-"
-_OLD = 6 * 3600.0
-"""Seconds after which a half pack belongs to nobody."""
 
 
 def cache_path() -> Path:
@@ -90,6 +87,9 @@ def locked(ui: Ui) -> Iterator[Repo]:
     try:
         _recover()
         yield open_cache()
+    except BaseException:
+        _recover()
+        raise
     finally:
         lock.release()
 
@@ -101,11 +101,13 @@ def _recover() -> None:
         shutil.rmtree(left, ignore_errors=True)
     if not path.is_dir():
         return
-    # Only what fetches and imports make: the engine writes branches without this lock.
-    stale = [*path.glob("refs/patchgen/**/*.lock"), path / "shallow.lock"]
-    # A half pack may be the engine's, still growing: git's own clean-up has the same doubt.
-    packs = [*path.glob("fast_import_crash_*"), *path.glob("objects/pack/tmp_*")]
-    stale += [file for file in packs if time.time() - file.stat().st_mtime > _OLD]
+    # Only what fetches and imports make: the engine writes branches without this lock, and brings
+    # its packs under a name of its own.
+    stale = [path / "shallow.lock", *path.glob("fast_import_crash_*")]
+    for space in ("upstream", "url-*", "distro", "directory"):
+        stale += path.glob(f"refs/patchgen/{space}/**/*.lock")
+    for kind in ("pack", "idx", "rev"):
+        stale += path.glob(f"objects/pack/tmp_{kind}_*")
     for file in stale:
         file.unlink(missing_ok=True)
 

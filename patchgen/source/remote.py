@@ -1,7 +1,7 @@
 """Other people's git repositories: what they have, and one tag of it fetched into the cache.
 
-This is where GitPython serves: running git with progress and reading what it says. It is imported
-only when a network is about to be used.
+This is where GitPython serves: reading git's progress. It is imported only when a network is about
+to be used.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from pathlib import Path
+import subprocess
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from patchgen.git.repo import Repo
+from patchgen.children import child, end
+from patchgen.git.repo import Repo, git_environment
 from patchgen.ui import Meter, Ui
 
 if TYPE_CHECKING:
-    from git import Git
     from git.remote import RemoteProgress
 
 LIST_TIMEOUT = 60.0
@@ -51,10 +52,7 @@ def namespace(url: str) -> str:
 
 def _reason(said: str, url: str) -> str:
     """The one line of git's messages that says why."""
-    lines = [x.strip(" '\t") for x in said.splitlines()]
-    lines = [x.removeprefix("stderr: '") for x in lines if x]
-    if any("Timeout: the command" in x for x in lines):
-        return f"no answer within {LIST_TIMEOUT:.0f} s"
+    lines = [x.strip() for x in said.splitlines() if x.strip()]
     fatal = [x for x in lines if x.startswith(("fatal:", "error:", "ssh:", "ERROR:"))]
     line = (fatal or lines or ["git failed"])[0]
     return line.partition(": ")[2].replace(url, shown(url)) if ": " in line else line
@@ -72,12 +70,17 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _git(directory: Path | None) -> Git:
-    from git import Git
-
-    command = Git(str(directory) if directory else None)
-    command.update_environment(**_environment())
-    return command
+def _git(*words: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A git process that talks to a server, its helpers with it."""
+    return child(
+        ["git", *words],
+        env=git_environment(_environment()),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def list_refs(url: str, *patterns: str) -> dict[str, str]:
@@ -85,14 +88,16 @@ def list_refs(url: str, *patterns: str) -> dict[str, str]:
 
     :raise RemoteFailed: the server cannot be reached, or is no repository
     """
-    from git.exc import CommandError
-
-    try:
-        out = _git(None).ls_remote("--", url, *patterns, kill_after_timeout=LIST_TIMEOUT)
-    except CommandError as exc:
-        raise RemoteFailed(_reason(str(exc.stderr), url)) from exc
+    with _git("ls-remote", "--", url, *patterns) as process:
+        try:
+            out, said = process.communicate(timeout=LIST_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            end(process)
+            raise RemoteFailed(f"no answer within {LIST_TIMEOUT:.0f} s") from None
+    if process.returncode != 0:
+        raise RemoteFailed(_reason(said, url))
     refs: dict[str, str] = {}
-    for line in str(out).splitlines():
+    for line in out.splitlines():
         commit, _, ref = line.partition("\t")
         # The peeled entry follows its tag and overwrites it.
         refs[ref.removesuffix("^{}")] = commit
@@ -122,32 +127,21 @@ def fetch(repo: Repo, url: str, refspec: str, ui: Ui) -> None:
     :raise RemoteFailed: the transfer failed; no ref was changed
     """
     from git.cmd import handle_process_output
-    from git.exc import CommandError
-    from git.util import finalize_process
 
-    command = _git(repo.git_dir)
     with ui.progress(f"fetching from {shown(url)}") as meter:
         watcher = _watcher(meter)
-        quiet = ["gc.auto=0", "maintenance.auto=false"]
-        process = command(git_dir=str(repo.git_dir), c=quiet).fetch(
-            *("--depth=1", "--no-tags", "--no-write-fetch-head", "--progress"),
+        with _git(
+            *("--git-dir", str(repo.git_dir), "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+            *("fetch", "--depth=1", "--no-tags", "--no-write-fetch-head", "--progress"),
             *("--", url, refspec),
-            as_process=True,
-            with_extended_output=False,
-            universal_newlines=True,
-        )
-        try:
+        ) as process:
             # git rewrites its progress line with carriage returns, so text mode and its newlines.
             handle_process_output(
-                process,
-                None,
-                watcher.new_message_handler(),
-                finalize_process,
-                decode_streams=False,
+                process, None, watcher.new_message_handler(), decode_streams=False
             )
-        except CommandError as exc:
-            said = "\n".join(watcher.error_lines) or str(exc.stderr)
-            raise RemoteFailed(_reason(said, url)) from exc
+    if process.returncode != 0:
+        said = "\n".join(watcher.error_lines) or f"git fetch ended with {process.returncode}"
+        raise RemoteFailed(_reason(said, url))
 
 
 def fetch_name(repo: Repo, url: str, space: str, name: str, known: str, ui: Ui) -> str | None:
