@@ -97,11 +97,15 @@ class Committer:
         self._base = base
         self._author = author
         self._queue: SimpleQueue[NewCommit | None] = SimpleQueue()
+        self._importer: FastImport | None = None
+        self._finished = False
         self._work = Background(self._run)
 
     def close(self) -> None:
-        """End the thread, however far it got."""
+        """End the thread, however far it got: what was not finished is not wanted."""
         self._queue.put(None)
+        if not self._finished and self._importer is not None:
+            self._importer.kill()
         self._work.wait()
 
     def add(self, commit: NewCommit) -> None:
@@ -114,12 +118,15 @@ class Committer:
         :raise GitFailed: they could not be made
         """
         self._queue.put(None)
-        return self._work.result()
+        made = self._work.result()
+        self._finished = True
+        return made
 
     def _run(self) -> list[MadeCommit]:
         import unidiff.patch  # noqa: F401  (now, while there is nothing to do yet)
 
         with closing(FastImport(self._scratch, self._ref, self._base, self._author)) as importer:
+            self._importer = importer
             return self._feed(importer)
 
     def _feed(self, importer: FastImport) -> list[MadeCommit]:

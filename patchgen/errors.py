@@ -150,6 +150,12 @@ class ObjectsMissing(GitFailed):
     code = "PG122"
 
 
+class RepoDamaged(GitFailed):
+    """git cannot read what the repository says that it has."""
+
+    code = "PG123"
+
+
 # --- output: PG13x ----------------------------------------------------------------------------
 
 

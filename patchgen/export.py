@@ -13,13 +13,13 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchgen import __version__
 from patchgen.branch import BranchRecord
-from patchgen.errors import ForeignFile, NothingToExport, OutputError
+from patchgen.errors import ForeignFile, GitFailed, NothingToExport, OutputError
 from patchgen.git.repo import Identity
 from patchgen.git.scratch import scratch_repo
 from patchgen.source.resolve import Base
@@ -68,13 +68,21 @@ def write_mails(
             "give another tag",
         )
     directory = Path(os.path.abspath(directory))  # noqa: PTH100  (resolve() would follow links)
+    new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory, ui), _passing(directory) as passing:
             _format(base, record, cover, passing)
             return _take_over(passing, directory, force)
-    except OSError as exc:
-        raise OutputError(f"{directory} cannot be written: {exc.strerror}", _FIX) from exc
+    except BaseException as exc:
+        if new:
+            with suppress(OSError):
+                directory.rmdir()  # unless something is in it
+        if isinstance(exc, OSError):
+            raise OutputError(f"{directory} cannot be written: {exc.strerror}", _FIX) from exc
+        if isinstance(exc, GitFailed) and "No space left" in exc.message:
+            raise OutputError(f"{directory} cannot be written: {exc.message}", _FIX) from exc
+        raise
 
 
 @contextmanager

@@ -12,7 +12,15 @@ from patchgen.errors import PatchgenError, StorageError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _OTHERS = (
-    *(errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ESTALE),
+    *(
+        errno.EIO,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.ENAMETOOLONG,
+        errno.ESTALE,
+    ),
     *(errno.EMFILE, errno.ENFILE, errno.ELOOP),
 )
 
@@ -23,7 +31,9 @@ def storage_error(exc: OSError) -> StorageError | None:
         return StorageError(str(exc.strerror), "set TMPDIR to a directory that can be written")
     if exc.errno not in (*_FULL, *_DENIED, *_OTHERS):
         return None
-    where = str(exc.filename) if isinstance(exc.filename, str | Path) else _full_places()
+    # Of a rename it is the target that is in the way.
+    name = exc.filename2 or exc.filename
+    where = str(name) if isinstance(name, str | Path) else _full_places()
     message = f"{where}: {exc.strerror}" if where else str(exc.strerror)
     if exc.errno in _FULL:
         fix = "make room there, or set PATCHGEN_CACHE or TMPDIR to another file system"

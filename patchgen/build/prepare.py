@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -49,6 +50,28 @@ def export_source(plan: Plan, repo: Repo, tree: str, source: Path) -> None:
     export_tree(repo, tree, partial)
     complete_source(plan, partial)
     partial.rename(source)
+
+
+def is_intact(plan: Plan, repo: Repo, tree: str, source: Path) -> bool:
+    """Whether all files of *tree* are in *source* and as long as they must be.
+
+    A look at 7000 files costs 60 ms; a build that goes on over missing ones fails for no reason
+    that its user could see.
+    """
+    changed = {*plan.silenced, *plan.placeholders}
+    listed = repo.git("ls-tree", "-r", "-l", "-z", tree).stdout.split(b"\0")
+    for row in listed:
+        head, _, name = row.partition(b"\t")
+        fields = head.split()
+        if len(fields) != 4 or fields[1] != b"blob" or os.fsdecode(name) in changed:
+            continue
+        try:
+            size = (source / os.fsdecode(name)).lstat().st_size
+        except OSError:
+            return False
+        if size != int(fields[3]):
+            return False
+    return True
 
 
 def configure(plan: Plan, work: Workdir, ui: Ui) -> tuple[dict[str, str], float]:

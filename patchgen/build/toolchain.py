@@ -20,6 +20,8 @@ from patchgen.ui import Ui
 # What a user's shell may set and what would change the build without showing in its flags.
 UNSET = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "V")
 _CCACHE_SIZE = "5G"
+_VENV_SIZE = 40 << 20
+"""Bytes of a venv with meson and pip."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,28 @@ def ensure_venv(wanted: tuple[str, ...], python: Path, ui: Ui) -> Path:
         for command, fix in steps:
             done = subprocess.run(command, capture_output=True, check=False, text=True)
             if done.returncode != 0:
+                full = shutil.disk_usage(home.parent).free < _VENV_SIZE
                 shutil.rmtree(home, ignore_errors=True)
                 raise MesonMissing(
                     f"{names}, which this QEMU needs, cannot be installed",
-                    fix,
+                    f"make room in {home.parent}, {_VENV_SIZE >> 20} MB" if full else fix,
                     (done.stdout + done.stderr).strip(),
                 )
     return home
+
+
+def _find_ccache(compiler: str, ui: Ui) -> str | None:
+    """ccache, if it can run the compiler; its lack costs time and nothing else."""
+    ccache = shutil.which("ccache")
+    if ccache is None:
+        ui.warn("ccache is not installed: every build compiles everything (apt install ccache)")
+    elif not _first_line(ccache, *compiler.split(), "--version"):
+        ui.warn(
+            f"{ccache} does not work, and is left out: every build compiles everything"
+            f" (see what `{ccache} {compiler} --version` says)"
+        )
+        return None
+    return ccache
 
 
 def find_toolchain(era: Era, ui: Ui, wheels: tuple[str, ...] = ()) -> Toolchain:
@@ -145,9 +162,7 @@ def find_toolchain(era: Era, ui: Ui, wheels: tuple[str, ...] = ()) -> Toolchain:
         if command != "python3" and find(wanted) is None:
             raise ToolMissing(f"{wanted} is not installed", f"apt install {package}")
     python = find_python(era.python)
-    ccache = None if compiler.startswith("ccache") else shutil.which("ccache")
-    if ccache is None and "ccache" not in compiler:
-        ui.warn("ccache is not installed: every build compiles everything (apt install ccache)")
+    ccache = None if "ccache" in compiler else _find_ccache(compiler, ui)
     meson = None
     if era.meson not in {"", "tree"}:
         meson = ensure_venv((f"meson=={era.meson}",), python, ui) / "bin" / "meson"

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from patchgen.build.diagnostics import failure_detail, warnings_of
 from patchgen.build.plan import Plan, make_plan, reproducer
-from patchgen.build.prepare import configure, export_source
+from patchgen.build.prepare import configure, export_source, is_intact
 from patchgen.build.record import BuildOptions, BuildRecord, ModuleRecord, Workdir
 from patchgen.build.runner import Progress, run_logged
 from patchgen.build.subject import BuildSubject
@@ -36,8 +36,12 @@ def write_json(path: Path, value: object) -> None:
     """Write *value* to *path*, all or nothing."""
     data = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2) + b"\n"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _finished(plan: Plan, work: Workdir, subject: BuildSubject) -> BuildRecord | None:
@@ -87,9 +91,14 @@ def _configured(plan: Plan, work: Workdir, subject: BuildSubject, ui: Ui) -> _Co
     mark = work.home / _CONFIGURED
     if work.source.is_dir() and work.build.is_dir():
         try:
-            return msgspec.json.decode(mark.read_bytes(), type=_Configured)
+            done = msgspec.json.decode(mark.read_bytes(), type=_Configured)
         except (OSError, msgspec.MsgspecError):
             pass
+        else:
+            if is_intact(plan, subject.repo, subject.tree, work.source):
+                return done
+            ui.warn(f"{work.source} is not whole any more: it is exported and built anew")
+    mark.unlink(missing_ok=True)
     work.log.unlink(missing_ok=True)
     ui.step(f"exporting {subject.tag} (tree {subject.tree[:12]}) to {work.source}")
     export_source(plan, subject.repo, subject.tree, work.source)

@@ -52,6 +52,7 @@ class FastImport:
     """
 
     def __init__(self, repo: Repo, ref: str, base: str, author: Identity) -> None:
+        self._where = str(repo.git_dir)
         self._ref = ref
         self._from = base
         self._who = f"{author.name} <{author.email}>"
@@ -115,7 +116,11 @@ class FastImport:
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode("utf-8", "replace")
-        raise git_failure("fast-import", said, self._process.returncode)
+        raise git_failure("fast-import", said, self._process.returncode, self._where)
+
+    def kill(self) -> None:
+        """End the process at once, from another thread: what waits for its answer gets none."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process."""

@@ -31,6 +31,7 @@ class ObjectReader:
                 if pipe:
                     with suppress(BrokenPipeError):
                         pipe.close()
+            process.kill()  # it only reads, and may be waiting for a disk or a server
             process.wait()
 
     def blobs(self, names: Sequence[str]) -> list[bytes | None]:

@@ -52,15 +52,20 @@ def _as_file(data: bytes | None) -> Iterator[IO[bytes] | int]:
         yield file
 
 
-def _verb(args: Sequence[str]) -> str:
-    """The git command among the words, behind the options that have a value of their own."""
+def _verb(args: Sequence[str]) -> tuple[str, str]:
+    """The git command among the words, and the repository that they name; empty if none."""
     words = iter(args)
+    where = ""
     for word in words:
-        if word in ("--git-dir", "--work-tree", "-c", "-C"):
+        if word == "--git-dir":
+            where = next(words, "")
+        elif word == "-c":
             next(words, "")
+        elif word == "init":
+            return word, args[-1]
         elif not word.startswith("-"):
-            return word
-    return ""
+            return word, where
+    return "", where
 
 
 def run_git(
@@ -91,7 +96,8 @@ def run_git(
         raise GitMissing("git is not installed", "install the package git") from exc
     if check and done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace")
-        raise git_failure(_verb(args), said, done.returncode)
+        verb, where = _verb(args)
+        raise git_failure(verb, said, done.returncode, where or str(cwd or Path.cwd()))
     return done
 
 

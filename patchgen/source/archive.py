@@ -94,6 +94,7 @@ class _FastImport:
     """A running ``git fast-import``; refs change only if the stream is complete."""
 
     def __init__(self, repo: Repo) -> None:
+        self._where = str(repo.git_dir)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         # One commit from scratch gains nothing from deltas against the previous file, and they
         # cost two thirds of the time.
@@ -131,7 +132,7 @@ class _FastImport:
         said = self._errors.read().decode("utf-8", "replace")
         self._errors.close()
         if (kind is None and status != 0) or (kind and issubclass(kind, BrokenPipeError)):
-            raise git_failure("fast-import", said, status)
+            raise git_failure("fast-import", said, status, self._where)
 
     def blob(self, data: bytes) -> int:
         """Add a file's contents; returns its mark."""

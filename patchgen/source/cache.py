@@ -81,8 +81,8 @@ def locked(ui: Ui) -> Iterator[Repo]:
             lock.acquire()
     except OSError as exc:
         raise CacheError(
-            f"the cache cannot be locked: {exc}",
-            "set PATCHGEN_CACHE to a directory that can be written",
+            f"the cache cannot be locked: {lock.lock_file}: {exc.strerror}",
+            f"remove {lock.lock_file}, or set PATCHGEN_CACHE to a directory that can be written",
         ) from exc
     try:
         _recover()

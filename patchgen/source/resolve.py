@@ -15,8 +15,6 @@ from pathlib import Path
 from patchgen.config import Config
 from patchgen.errors import (
     BadArchive,
-    CacheError,
-    GitFailed,
     GitMissing,
     NotARepo,
     NotQemu,
@@ -26,6 +24,7 @@ from patchgen.errors import (
     UnknownTag,
     UsageError,
 )
+from patchgen.git.failure import damaged
 from patchgen.git.repo import Repo
 from patchgen.paths import cache_dir
 from patchgen.source.cache import cache_path, cached_repo
@@ -285,13 +284,11 @@ def _from_cache(tag: str, ui: Ui, *, alone: bool) -> Base:
     revisions.append(f"refs/patchgen/distro/{tag}")
     if alone:
         revisions.append(f"refs/patchgen/upstream/heads/{tag}")
-    try:
-        found = _find(repo, revisions)
-    except GitFailed as exc:
-        raise CacheError(
-            f"the cache {path} is damaged: {exc.message}", f"remove it (rm -r {path})"
-        ) from exc
+    found = _find(repo, revisions)
     if found is None:
+        refs = [x for x in revisions if x.startswith("refs/")]
+        if repo.git("for-each-ref", "--format=%(refname)", *refs).stdout:
+            raise damaged(f"{tag} is listed, and cannot be read", str(path))
         raise _Miss(f"cache {path}", f"has no {tag}", answered=True)
     revision, commit = found
     note = " (from a distribution's source package)" if "/distro/" in revision else ""

@@ -154,7 +154,8 @@ def test_a_build_that_was_cut_off_goes_on_without_configure(work: Work) -> None:
     with pytest.raises(CompileFailed):
         build(work, {**make_tree(), "vl.c": "BROKEN\n"})
     home = next((work.path.parent / "cache" / "build").iterdir())
-    (home / "src" / "vl.c").write_text("as if the rest were compiled now\n")
+    # As if the rest were compiled now; a file of another length would be seen as damage.
+    (home / "src" / "vl.c").write_text("mended\n")
     record = build(work, {})
     assert record.state == "built"
     assert record.log.read_text().count("/configure ") == 1

@@ -240,7 +240,7 @@ def test_content_that_is_missing_is_an_error_and_no_drift(
     errors = {(c["error"]["code"], c["error"]["message"]) for c in result["cells"] if c["error"]}
     assert len(errors) == 1
     code_of, message = errors.pop()
-    assert code_of == "PG118" and "cannot read qapi/migration.json" in message
+    assert code_of == "PG122" and "cannot read qapi/migration.json" in message
     assert run(["apply", NEW, "--repo", str(repo), "--dry-run"]) == 2
 
 
