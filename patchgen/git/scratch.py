@@ -105,7 +105,8 @@ def publish_objects(scratch: Repo, repo: Repo) -> None:
 def _copy(path: Path, target: Path, copies: ExitStack) -> Path:
     """A copy of *path* beside *target*, locked and there until *copies* is closed."""
     target.parent.mkdir(exist_ok=True)
-    passing = target.with_name(f"{_PASSING}{os.getpid()}_{target.name}")
+    # Without a suffix: git takes every *.idx there for the index of a pack.
+    passing = target.with_name(f"{_PASSING}{os.getpid()}_{target.name.replace('.', '_')}")
     copy = copies.enter_context(passing.open("xb"))
     copies.callback(passing.unlink, missing_ok=True)
     _lock(copy.fileno())
