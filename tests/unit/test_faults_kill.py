@@ -127,6 +127,8 @@ def test_apply(
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    # What is killed is a process, not the machine.
+    monkeypatch.setattr("patchgen.git.scratch.os.fsync", lambda _: None)
     argv = ["apply", TAG, "--repo", str(repo), "--upto", "3"]
     assert run(argv) == 0
     whole = refs(repo)
