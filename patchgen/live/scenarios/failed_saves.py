@@ -64,7 +64,7 @@ def _then_saves(stage: Stage, machine: Machine) -> None:
 
 @scenario(
     "save-fails-nowhere",
-    "FILE is in no directory, a directory, below a file, a loop: refused, the guest runs on",
+    "FILE is in no directory, a directory, below a file, /dev/full: fails, and the guest runs on",
 )
 def nowhere(stage: Stage) -> None:
     for name in ("place", "away"):
