@@ -9,6 +9,7 @@ from pathlib import Path
 from patchgen.live.faults import FAIL, with_faults
 from patchgen.live.machine import Machine
 from patchgen.live.observer import SUSPEND, GuestPage
+from patchgen.live.qmp import Refused
 from patchgen.live.scenario import scenario
 from patchgen.live.stage import Stage
 from patchgen.live.waiting import Failed, require, until
@@ -34,10 +35,12 @@ def _arrives(stage: Stage, machine: Machine) -> Machine:
     saved = machine.page()
     machine.close()
     stage.ram.unlink()
-    one = stage.start("-S", "-incoming", "exec:cat stream")
+    # Deferred, so that the monitors are there however soon it ends.
+    one = stage.start("-S", "-incoming", "defer")
     try:
+        one.execute("migrate-incoming", uri="exec:cat stream")
         until(lambda: one.status() != "inmigrate", "it gets nothing")
-    except Failed as exc:
+    except (Failed, Refused) as exc:
         raise Failed(f"the destination does not take the stream: {exc}") from exc
     require(one.status() == "paused", f"the destination is {one.status()}")
     require(one.guest.page() == saved, "the guest's RAM is not in the stream")
