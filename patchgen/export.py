@@ -19,7 +19,7 @@ from pathlib import Path
 
 from patchgen import __version__
 from patchgen.branch import BranchRecord
-from patchgen.errors import ForeignFile, GitFailed, NothingToExport, OutputError
+from patchgen.errors import ForeignFile, NothingToExport, OutputError
 from patchgen.git.repo import Identity
 from patchgen.git.scratch import scratch_repo
 from patchgen.source.resolve import Base
@@ -80,8 +80,6 @@ def write_mails(
                 directory.rmdir()  # unless something is in it
         if isinstance(exc, OSError):
             raise OutputError(f"{directory} cannot be written: {exc.strerror}", _FIX) from exc
-        if isinstance(exc, GitFailed) and "No space left" in exc.message:
-            raise OutputError(f"{directory} cannot be written: {exc.message}", _FIX) from exc
         raise
 
 
@@ -122,13 +120,19 @@ def _format(base: Base, record: BranchRecord, cover: str, place: Path) -> None:
             "core.attributesFile": os.devnull,
             f"branch.{_REF.removeprefix('refs/heads/')}.description": cover,
         }
-        sealed.git(
+        done = sealed.git(
             *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
             *("format-patch", "--quiet", "--cover-letter", "--cover-from-description=subject"),
             # Abbreviated ids would depend on what else the repository holds.
             *("--full-index", f"--base={record.base}", f"--signature=patchgen {__version__}"),
             *("-o", str(place), f"{record.base}..{_REF}"),
+            check=False,
         )
+    if done.returncode != 0:
+        # Of all that git could fail at here, writing is what is outside of our hands.
+        said = done.stderr.decode("utf-8", "replace").strip()
+        why = said.partition("\n")[0] or f"exit code {done.returncode}"
+        raise OutputError(f"{place.parent} cannot be written: git format-patch: {why}", _FIX, said)
 
 
 def _environment(author: Identity, date: int) -> Mapping[str, str]:

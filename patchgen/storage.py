@@ -33,7 +33,7 @@ def storage_error(exc: OSError) -> StorageError | None:
         return None
     # Of a rename it is the target that is in the way.
     name = exc.filename2 or exc.filename
-    where = str(name) if isinstance(name, str | Path) else _full_places()
+    where = str(name) if isinstance(name, str | Path) else full_places()
     message = f"{where}: {exc.strerror}" if where else str(exc.strerror)
     if exc.errno in _FULL:
         fix = "make room there, or set PATCHGEN_CACHE or TMPDIR to another file system"
@@ -44,7 +44,7 @@ def storage_error(exc: OSError) -> StorageError | None:
     return StorageError(message, fix)
 
 
-def _full_places() -> str:
+def full_places() -> str:
     """The places without room, of those that patchgen writes to: a write does not tell its file."""
     from patchgen.paths import cache_dir
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patchgen.build.eras import Module
 from patchgen.build.treefiles import TreeFiles
-from patchgen.errors import GitFailed, ModuleMissing, UserError
+from patchgen.errors import GitFailed, ModuleMissing, StorageError, UserError
 from patchgen.git.repo import Repo, git_environment
 from patchgen.paths import cache_dir
 from patchgen.ui import Ui
@@ -90,10 +90,14 @@ def export_tree(repo: Repo, tree: str, place: Path) -> None:
         )
         said = git.stderr.read() if git.stderr else b""
     if git.returncode or tar.returncode:
-        raise GitFailed(
-            f"the tree {tree[:12]} cannot be unpacked in {place}",
-            "see the message; is the disk full?",
-            (said + tar.stderr).decode("utf-8", "replace").strip(),
+        # tar's words first: that git could not go on writing to it is a consequence.
+        text = (tar.stderr + said).decode("utf-8", "replace").strip()
+        why = text.partition("\n")[0].rpartition(": ")[2] or f"exit code {git.returncode}"
+        kind = StorageError if tar.returncode else GitFailed
+        raise kind(
+            f"the tree {tree[:12]} cannot be unpacked in {place}: {why}",
+            "see what is said; make room, or mend the permissions",
+            text,
         )
 
 

@@ -142,8 +142,10 @@ class _PatchRun:
             return self._outcome(State.DRIFTED, {})
         files = dict(self._created)
         for path, document in self._open.items():
-            if document.text != self._tree.read(path):
-                files[path] = document.text
+            before = self._tree.read(path)
+            text = _with_ends_of(before, document.text)
+            if text != before:
+                files[path] = text
         self._tree.edits.update(files)
         self._kept.update({path: self._open[path] for path in files if path in self._open})
         if not self._already:
@@ -215,6 +217,7 @@ class _PatchRun:
             text = self._created.get(path) or self._tree.read(path)
             if text is None:
                 raise Miss(DriftKind.FILE_MISSING, f"{path} is not in this tree")
+            text = _unix_ends(text)
             kept = self._kept.get(path)
             self._open[path] = kept if kept and kept.text == text else Document(path, text)
         return self._open[path]
@@ -294,6 +297,21 @@ class _PatchRun:
         if wanted and not needs:
             needs.update(n for n, lost in self._lost.items() if _says(lost, wanted, path))
         return tuple(sorted(needs))
+
+
+def _has_crlf(text: bytes) -> bool:
+    """Whether every line ends in CR LF; where only some do, the bytes are taken as they are."""
+    return b"\r\n" in text and text.count(b"\r\n") == text.count(b"\n")
+
+
+def _unix_ends(text: bytes) -> bytes:
+    """The text as anchors and fragments know it."""
+    return text.replace(b"\r\n", b"\n") if _has_crlf(text) else text
+
+
+def _with_ends_of(before: bytes | None, text: bytes) -> bytes:
+    """*text* with the line ends that its file had before."""
+    return text.replace(b"\n", b"\r\n") if before and _has_crlf(before) else text
 
 
 def _texts(entry: Entry, path: str) -> list[str]:

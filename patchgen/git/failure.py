@@ -11,8 +11,10 @@ from patchgen.errors import (
     PatchgenError,
     RepoDamaged,
     RepoLocked,
+    StorageError,
 )
 from patchgen.paths import cache_dir
+from patchgen.storage import full_places
 
 _LOCK = re.compile(r"Unable to create '(.*\.lock)': File exists")
 _LEFT = "the repository was left as it was"
@@ -47,8 +49,11 @@ def git_failure(verb: str, said: str, code: int, where: str) -> PatchgenError:
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
     short = (fatal or lines[-1:] or [f"exit code {code}"])[0]
     fixes = [fix.format(where=where) for words, fix in _FIXES.items() if words in said]
+    if not lines and (full := full_places()):
+        # There was no room even for what git had to say.
+        short, fixes = "No space left on device", [f"make room in {full}"]
     if fixes:
-        return GitFailed(f"git {verb} failed: {short}", f"{fixes[0]}; {_LEFT}", detail)
+        return StorageError(f"git {verb} failed: {short}", f"{fixes[0]}; {_LEFT}", detail)
     if "promisor remote" in said:
         return ObjectsMissing(
             f"this is a partial clone, and its remote does not give the rest: {short}",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from patchgen.errors import GitFailed
+from patchgen.errors import StorageError
 from patchgen.git.repo import Repo
 
 _SCRATCH = "patchgen-git-"
@@ -79,7 +79,7 @@ def publish_objects(scratch: Repo, repo: Repo) -> None:
     As git itself does it: each file under a temporary name first, and a pack before its index,
     without which it is not seen. The names are digests, so what is there already is the same.
 
-    :raise GitFailed: the store cannot be written
+    :raise StorageError: the store cannot be written
     """
     source = scratch.git_dir / "objects"
     store = repo.common_dir() / "objects"
@@ -96,7 +96,7 @@ def publish_objects(scratch: Repo, repo: Repo) -> None:
             for passing, target in moves:
                 passing.replace(target)
     except OSError as exc:
-        raise GitFailed(
+        raise StorageError(
             f"{store} cannot be written: {exc.strerror}",
             "mend its permissions or make room; the repository was left as it was",
         ) from exc

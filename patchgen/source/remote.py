@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from patchgen.children import child, end
+from patchgen.git.failure import git_failure
 from patchgen.git.repo import Repo, git_environment
 from patchgen.ui import Meter, Ui
 
@@ -125,6 +126,7 @@ def fetch(repo: Repo, url: str, refspec: str, ui: Ui) -> None:
     """Fetch one refspec, its newest commit alone, into *repo*; to be called under the lock.
 
     :raise RemoteFailed: the transfer failed; no ref was changed
+    :raise StorageError: there is no room for it
     """
     from git.cmd import handle_process_output
 
@@ -141,6 +143,8 @@ def fetch(repo: Repo, url: str, refspec: str, ui: Ui) -> None:
             )
     if process.returncode != 0:
         said = "\n".join(watcher.error_lines) or f"git fetch ended with {process.returncode}"
+        if "No space left on device" in said:
+            raise git_failure("fetch", said, process.returncode, str(repo.git_dir))
         raise RemoteFailed(_reason(said, url))
 
 

@@ -18,8 +18,8 @@ from patchgen.errors import (
     BranchCheckedOut,
     DriftError,
     ForeignBranch,
-    GitFailed,
     NoIdentity,
+    StorageError,
     UsageError,
     WorktreeInUse,
 )
@@ -280,7 +280,7 @@ def test_a_full_disk_leaves_the_repository_as_it_was(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("patchgen.git.scratch.os.fsync", full)
-    with pytest.raises(GitFailed, match="No space left on device"):
+    with pytest.raises(StorageError, match="No space left on device"):
         apply(repo)
     monkeypatch.undo()
     assert objects_and_refs(repo) == before
