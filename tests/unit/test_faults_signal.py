@@ -38,6 +38,12 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Marked:
     return Marked(monkeypatch)
 
 
+def _as_in_a_terminal() -> None:
+    # A shell that started the tests in the background has Ctrl-C ignored, and that is inherited.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def interrupted(
     argv: list[str], number: signal.Signals, ready: Callable[[], bool], marked: Marked
 ) -> None:
@@ -48,15 +54,19 @@ def interrupted(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_as_in_a_terminal,  # noqa: PLW1509
     )
 
     def there() -> bool:
         assert process.poll() is None, process.communicate()
         return ready()
 
-    until(there)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=LIMIT)
+    try:
+        until(there)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     name = "" if number == signal.SIGINT else f" ({number.name})"
     assert out == ""
