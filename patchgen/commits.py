@@ -99,13 +99,16 @@ class Committer:
         self._queue: SimpleQueue[NewCommit | None] = SimpleQueue()
         self._importer: FastImport | None = None
         self._finished = False
+        self._unwanted = False
         self._work = Background(self._run)
 
     def close(self) -> None:
         """End the thread, however far it got: what was not finished is not wanted."""
-        self._queue.put(None)
-        if not self._finished and self._importer is not None:
+        # Either this thread sees the importer, or the other sees that it is not wanted.
+        self._unwanted = not self._finished
+        if self._unwanted and self._importer is not None:
             self._importer.kill()
+        self._queue.put(None)
         self._work.wait()
 
     def add(self, commit: NewCommit) -> None:
@@ -127,6 +130,8 @@ class Committer:
 
         with closing(FastImport(self._scratch, self._ref, self._base, self._author)) as importer:
             self._importer = importer
+            if self._unwanted:
+                importer.kill()
             return self._feed(importer)
 
     def _feed(self, importer: FastImport) -> list[MadeCommit]:
