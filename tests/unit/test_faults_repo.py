@@ -240,3 +240,21 @@ def test_no_network_and_no_upstream(
         assert url in said(capsys, "PG201")
     left = {x.name for x in Path(os.environ["PATCHGEN_CACHE"]).iterdir()}
     assert left == {"qemu.git", "qemu.lock"}
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt-get is not installed")
+def test_apt_whose_mirror_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    etc = tmp_path / "etc"
+    for name in ("sources.list.d", "apt.conf.d", "preferences.d", "trusted.gpg.d"):
+        (etc / name).mkdir(parents=True)
+    # Nothing listens on port 1: refused at once, wherever the tests run.
+    entry = "deb [trusted=yes] http://127.0.0.1:1/debian bookworm main\n"
+    (etc / "sources.list.d/host.list").write_text(entry, encoding="ascii")
+    conf = f'Dir::Etc "{etc}";\nDir::State "{etc}/state";\nAcquire::Retries "0";\n'
+    (etc / "host.conf").write_text(conf, encoding="ascii")
+    monkeypatch.setenv("APT_CONFIG", str(etc / "host.conf"))
+    assert run(["apply", TAG, "--source", "distro"]) == 2
+    told_of = said(capsys, "PG201")
+    assert "bookworm: " in told_of and "127.0.0.1" in told_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,12 @@ def test_every_code_is_documented() -> None:
         assert f"| {error.code} | {error.exit_code} | {meaning} |" in text
     for kind in DriftKind:
         assert f"| {kind.value} | " in text
+
+
+def test_tests_of_faults_are_where_the_table_says() -> None:
+    text = (TOP / "docs/development.md").read_text(encoding="utf-8")
+    named = re.findall(r"\b(test_\w+)::(test_\w+)", text)
+    assert len(named) > 50
+    for module, test in named:
+        path = TOP / "tests/unit" / f"{module}.py"
+        assert f"\ndef {test}(" in path.read_text(encoding="utf-8"), (module, test)
