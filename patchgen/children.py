@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
+from patchgen.signals import held
+
 GRACE = 5.0
 """Seconds that processes have to tidy up before they are killed."""
 
@@ -45,25 +47,34 @@ def child(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[Any]]
     """
     # One call that was looked up before and takes no lock: harmless between fork and exec.
     first = _die_with_parent()
-    process: subprocess.Popen[Any] = subprocess.Popen(
-        list(command),
-        start_new_session=True,
-        preexec_fn=first,  # noqa: PLW1509
-        **how,
-    )
-    _RUNNING.add(process)
+    process: subprocess.Popen[Any] | None = None
     try:
+        # An interrupt in between would leave a process that nobody knows.
+        with held():
+            process = subprocess.Popen(
+                list(command),
+                start_new_session=True,
+                preexec_fn=first,  # noqa: PLW1509
+                **how,
+            )
+            _RUNNING.add(process)
         yield process
     except BaseException:
-        end(process)
+        if process is not None:
+            end(process)
         raise
     finally:
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        process.wait()
-        _RUNNING.discard(process)
+        if process is not None:
+            _forget(process)
+
+
+def _forget(process: subprocess.Popen[Any]) -> None:
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(BrokenPipeError):
+                pipe.close()
+    process.wait()
+    _RUNNING.discard(process)
 
 
 def end_all() -> None:

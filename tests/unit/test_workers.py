@@ -68,7 +68,15 @@ def running(repo: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A matrix at work in a session of its own, with both workers and their git."""
     argv = [sys.executable, "-m", "patchgen", "matrix", "v*", "--repo", str(repo), "--jobs", "2"]
     with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(argv, cwd=TOP, stdout=said, stderr=said, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            cwd=TOP,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            # A shell that started the tests in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
 
     def at_work() -> bool:
         assert process.poll() is None, (tmp_path / "said").read_text("utf-8")
