@@ -12,6 +12,7 @@ from pathlib import Path
 
 from patchgen.build.eras import Module
 from patchgen.build.treefiles import TreeFiles
+from patchgen.children import child
 from patchgen.errors import GitFailed, ModuleMissing, StorageError, UserError
 from patchgen.git.repo import Repo, git_environment
 from patchgen.paths import cache_dir
@@ -82,16 +83,20 @@ def export_tree(repo: Repo, tree: str, place: Path) -> None:
     """
     place.mkdir(parents=True)
     archive = ["git", "--git-dir", str(repo.git_dir), "archive", "--format=tar", tree]
-    with subprocess.Popen(
-        archive, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment(repo.env)
-    ) as git:
-        tar = subprocess.run(
-            ["tar", "-x", "-C", str(place)], stdin=git.stdout, capture_output=True, check=False
-        )
-        said = git.stderr.read() if git.stderr else b""
+    unpack = ["tar", "-x", "-C", str(place)]
+    pipe = subprocess.PIPE
+    # Neither may go on writing when this process is killed: the next run begins anew there.
+    with (
+        child(archive, stdout=pipe, stderr=pipe, env=git_environment(repo.env)) as git,
+        child(unpack, stdin=git.stdout, stdout=subprocess.DEVNULL, stderr=pipe) as tar,
+    ):
+        assert git.stdout is not None
+        git.stdout.close()  # tar's alone, so that git hears of its end
+        told = tar.communicate()[1]
+        said = git.communicate()[1]
     if git.returncode or tar.returncode:
         # tar's words first: that git could not go on writing to it is a consequence.
-        text = (tar.stderr + said).decode("utf-8", "replace").strip()
+        text = (told + said).decode("utf-8", "replace").strip()
         why = text.partition("\n")[0].rpartition(": ")[2] or f"exit code {git.returncode}"
         kind = StorageError if tar.returncode else GitFailed
         raise kind(
