@@ -187,18 +187,18 @@ def test_damaged_repository_in_the_cache(
     damage: object, repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATCHGEN_UPSTREAM", f"file://{repo}")
-    assert run(["apply", TAG, "--source", "upstream"]) == 0
+    assert run(["apply", TAG, "--source", "upstream", "--upto", "1"]) == 0
     there = _cache() / "qemu.git"
     git(there, "repack", "-adq")
     git(there, "pack-refs", "--all")
     capsys.readouterr()
     assert callable(damage)
     damage(_cache())
-    assert run(["apply", TAG, "--source", "cache"]) == 2
+    assert run(["apply", TAG, "--source", "cache", "--upto", "1"]) == 2
     assert f"rm -r {there}" in said(capsys, "PG103")
     # The fix is one.
     (there.unlink if there.is_file() else lambda: shutil.rmtree(there))()
-    assert run(["apply", TAG, "--source", "upstream"]) == 0
+    assert run(["apply", TAG, "--source", "upstream", "--upto", "1"]) == 0
 
 
 def test_cache_is_a_file(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +232,7 @@ def built(
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "configured.json"])
-@pytest.mark.parametrize("text", ["", "garbage", "{}", "[]", '{"state": 1}'])
+@pytest.mark.parametrize("text", ["garbage", "{}"])
 def test_garbage_in_metadata(
     name: str, text: str, built: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
