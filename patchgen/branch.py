@@ -10,10 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from patchgen.background import Background
-from patchgen.commits import TRAILER, CommitMaker, Committer, FileStat, MadeCommit
-from patchgen.engine.fragment import warm_up
-from patchgen.engine.generate import Drift, PatchResult, State, generate, generate_each
+from patchgen.commits import TRAILER, CommitMaker, FileStat, MadeCommit, making
+from patchgen.engine.generate import Drift, PatchResult, State, generate
 from patchgen.engine.series import Series
 from patchgen.engine.tree import Tree
 from patchgen.errors import (
@@ -130,33 +128,16 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     ref = f"refs/patchgen/build/{base.tag}" if wish.private else f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
-    results: list[PatchResult] = []
-    with (
-        CommitFiles(repo, base.commit) as files,
-        scratch_repo(repo) as scratch,
-        closing(Committer(scratch, ref, base.commit, author)) as committer,
-    ):
-        fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
-        modes = Background(lambda: files.modes(series.paths()))
-        warm_up()
-        fetched.result()
-        files.require(modes.result())
-        maker = CommitMaker(base.date, series, author, wish.signoff, files, modes.result())
-        drifted = False
-        for entry, result in zip(series.entries, generate_each(series, Tree(files)), strict=True):
-            results.append(result)
-            drifted = drifted or result.state is State.DRIFTED
-            if not drifted and result.state is not State.ALREADY_THERE:
-                committer.add(maker.commit(entry, result))
-        if drifted:
-            patches = tuple(_patch_record(result) for result in results)
+    with making(base, series, author, ref, signoff=wish.signoff) as work:
+        if work.drifted:
+            patches = tuple(_patch_record(result) for result in work.results)
             return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
-        made = committer.finish()
+        made = work.committer.finish()
         head = made[-1].commit if made else base.commit
-        diff = _diff(scratch, base.commit, head) if wish.diff else ""
+        diff = _diff(work.scratch, base.commit, head) if wish.diff else ""
         if not wish.dry_run:
-            publish_objects(scratch, repo)
-    patches = _patch_records(results, made)
+            publish_objects(work.scratch, repo)
+    patches = _patch_records(work.results, made)
     previous = repo.commit_id(ref) or ""
     if wish.dry_run:
         return _record(base, branch, BranchState.DRY_RUN, patches, previous, head, diff)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 from patchgen.background import Background
-from patchgen.engine.generate import PatchResult
+from patchgen.engine.fragment import warm_up
+from patchgen.engine.generate import PatchResult, State, generate_each
 from patchgen.engine.series import Entry, Series
+from patchgen.engine.tree import Tree
 from patchgen.errors import InternalError
 from patchgen.git.fastimport import FastImport, NewCommit
 from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity, Repo
+from patchgen.git.scratch import scratch_repo
+from patchgen.source.resolve import Base
 
 TRAILER = "Patchgen"
 
@@ -173,3 +177,60 @@ def _read_back(repo: Repo, below: str, top: str, commits: Sequence[NewCommit]) -
         name, _, tree = ids.partition(" ")
         made.append(MadeCommit(name, tree, files))
     return made
+
+
+@dataclass(frozen=True)
+class Making:
+    """The series, generated on a base; its commits are being made in a scratch repository.
+
+    :ivar results: of all patches
+    :ivar tree: the base with the edits of those that fit
+    :ivar committed: names of the patches that have a commit: those before the first drift that
+        change something
+    :ivar committer: has their commits, in this order
+    """
+
+    scratch: Repo
+    results: tuple[PatchResult, ...]
+    tree: Tree
+    committed: tuple[str, ...]
+    committer: Committer
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a patch does not fit; behind it no commit is made."""
+        return any(result.state is State.DRIFTED for result in self.results)
+
+
+@contextmanager
+def making(
+    base: Base, series: Series, author: Identity, ref: str, *, signoff: bool = False
+) -> Iterator[Making]:
+    """Generate *series* on *base*, and make commits beside that; in the block they can be read.
+
+    :param ref: a ref of the scratch repository
+    :raise SeriesError: the series itself is wrong
+    :raise GitFailed: the repository cannot be read
+    """
+    results: list[PatchResult] = []
+    committed: list[str] = []
+    with (
+        CommitFiles(base.repo, base.commit) as files,
+        scratch_repo(base.repo) as scratch,
+        closing(Committer(scratch, ref, base.commit, author)) as committer,
+    ):
+        fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
+        modes = Background(lambda: files.modes(series.paths()))
+        warm_up()
+        fetched.result()
+        files.require(modes.result())
+        maker = CommitMaker(base.date, series, author, signoff, files, modes.result())
+        tree = Tree(files)
+        drifted = False
+        for entry, result in zip(series.entries, generate_each(series, tree), strict=True):
+            results.append(result)
+            drifted = drifted or result.state is State.DRIFTED
+            if not drifted and result.state is not State.ALREADY_THERE:
+                committed.append(result.name)
+                committer.add(maker.commit(entry, result))
+        yield Making(scratch, tuple(results), tree, tuple(committed), committer)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 
-from patchgen.background import Background
-from patchgen.commits import CommitMaker, Committer
-from patchgen.engine.fragment import warm_up
-from patchgen.engine.generate import PatchResult, State, generate_each
+from patchgen.commits import making
+from patchgen.engine.generate import PatchResult, State
 from patchgen.engine.series import Series
-from patchgen.engine.tree import Tree
 from patchgen.errors import NoPin
-from patchgen.git.objects import CommitFiles
 from patchgen.git.repo import Identity
-from patchgen.git.scratch import scratch_repo
 from patchgen.pins import Pin, files_digest, same_release
 from patchgen.source.resolve import Base
 
@@ -151,32 +145,12 @@ def _reason(patch: VerifiedPatch, drifted: PatchResult | None) -> str:
     return f"its tree is {patch.tree}, pinned is {patch.pinned}"
 
 
-def _generate(base: Base, series: Series) -> tuple[list[PatchResult], dict[str, str], str]:
+def _generate(base: Base, series: Series) -> tuple[tuple[PatchResult, ...], dict[str, str], str]:
     """Results, the trees of the commits by patch, and the digest over the touched files.
 
     Behind a drift no more commits are made, and the digest is empty.
     """
-    results: list[PatchResult] = []
-    names: list[str] = []
-    with (
-        CommitFiles(base.repo, base.commit) as files,
-        scratch_repo(base.repo) as scratch,
-        closing(Committer(scratch, "refs/heads/verify", base.commit, _NOBODY)) as committer,
-    ):
-        fetched = Background(lambda: files.prefetch(["VERSION", *series.paths()]))
-        modes = Background(lambda: files.modes(series.paths()))
-        warm_up()
-        fetched.result()
-        files.require(modes.result())
-        maker = CommitMaker(base.date, series, _NOBODY, False, files, modes.result())
-        tree = Tree(files)
-        drifted = False
-        for entry, result in zip(series.entries, generate_each(series, tree), strict=True):
-            results.append(result)
-            drifted = drifted or result.state is State.DRIFTED
-            if not drifted and result.state is not State.ALREADY_THERE:
-                names.append(result.name)
-                committer.add(maker.commit(entry, result))
-        made = committer.finish()
-    trees = {name: one.tree for name, one in zip(names, made, strict=True)}
-    return results, trees, "" if drifted else files_digest(tree.edits)
+    with making(base, series, _NOBODY, "refs/heads/verify") as work:
+        made = work.committer.finish()
+    trees = {name: one.tree for name, one in zip(work.committed, made, strict=True)}
+    return work.results, trees, "" if work.drifted else files_digest(work.tree.edits)
