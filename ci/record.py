@@ -15,8 +15,16 @@ from patchgen.engine.series import load_default_series
 from patchgen.live.scenario import promised
 from patchgen.paths import data_dir
 from patchgen.pins import Pin, load_pins
-from patchgen.source.tags import release_key
-from patchgen.support import Applied, Built, Checked, Each, Verified, base_kind, load_support
+from patchgen.support import (
+    Applied,
+    Built,
+    Checked,
+    Each,
+    Verified,
+    base_kind,
+    load_support,
+    release_order,
+)
 
 HEAD = """\
 # What was verified, by the id of the base tree; written by ci/record from the commands' own --json.
@@ -131,13 +139,10 @@ def take(verified: dict[str, Verified], pins: dict[str, Pin], path: Path) -> lis
 
 def toml(verified: dict[str, Verified]) -> str:
     """The whole file, by release."""
-
-    def key(item: tuple[str, Verified]) -> tuple[tuple[int, ...], str, bool]:
-        one = item[1]
-        return release_key(one.tag) or (0, 0, 0, 0), one.tag, one.source != "git"
-
     out = [HEAD]
-    for tree, one in sorted(verified.items(), key=key):
+    for tree, one in sorted(
+        verified.items(), key=lambda item: release_order(item[1].tag, item[1].source)
+    ):
         out.append(f'\n["{tree}"]\ntag = "{one.tag}"\nsource = "{one.source}"\n')
         for kind in ("applied", "built", "each", "checked"):
             record = getattr(one, kind)

@@ -22,7 +22,6 @@ from typing import Any, NoReturn
 from patchgen import __version__
 from patchgen.errors import PatchgenError, UsageError
 from patchgen.signals import told
-from patchgen.storage import storage_error
 
 COMMANDS: dict[str, str] = {
     "apply": "put the series on a QEMU tag, as a branch of commits",
@@ -101,9 +100,11 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:
+        from patchgen.errors import InternalError
+        from patchgen.storage import storage_error
+
         if isinstance(exc, OSError) and (storage := storage_error(exc)):
             return _report(storage, chosen or "", as_json)
-        from patchgen.errors import InternalError
 
         if os.environ.get("PATCHGEN_DEBUG"):
             raise

@@ -11,20 +11,15 @@ from patchgen.engine.generate import State
 from patchgen.engine.series import Series
 from patchgen.errors import SeriesError
 from patchgen.paths import data_dir
+from patchgen.runs import runs
 
 TEMPLATE = "cover-letter.j2"
 
 
 def numbers_text(numbers: Sequence[int]) -> str:
     """Numbers in order as people write them: ``1 to 9, 12``; empty for none."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
     parts = []
-    for run in runs:
+    for run in runs(numbers):
         parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(number) for number in run]
     return ", ".join(parts)
 

@@ -155,6 +155,11 @@ def base_kind(commit: str, origin: str) -> str:
     return "git" if known_commit(commit) or origin in ("repo", "upstream") else ""
 
 
+def release_order(tag: str, source: str) -> tuple[tuple[int, ...], str, bool]:
+    """What rows are sorted by: release, then git's tree before a distribution's."""
+    return release_key(tag) or (0, 0, 0, 0), tag, source != "git"
+
+
 def support_of(
     verified: Mapping[str, Verified], pins: Mapping[str, Pin], series: Series
 ) -> SupportRecord:
@@ -169,7 +174,7 @@ def support_of(
         if one is None:
             one = Verified(pins[tree].tag, pins[tree].source)
         rows.append(_row(tree, one, pin, series))
-    rows.sort(key=lambda row: (release_key(row.tag) or (0, 0, 0, 0), row.tag, row.source != "git"))
+    rows.sort(key=lambda row: release_order(row.tag, row.source))
     return SupportRecord(series.digest, len(series.entries), tuple(rows))
 
 

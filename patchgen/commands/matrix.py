@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from patchgen.config import load_config
 from patchgen.errors import UsageError
+from patchgen.runs import runs
 from patchgen.source.options import add_source_options
 from patchgen.ui import Ui
 
@@ -96,15 +97,8 @@ def _table(record: MatrixRecord) -> Iterator[str]:
 
 def spans(tags: Sequence[str], order: Sequence[str]) -> str:
     """Tags in words: neighbours of *order* are one span, ``v6.0.0 … v7.2.0``."""
-    places = [order.index(tag) for tag in tags]
-    parts: list[list[int]] = []
-    for place in places:
-        if parts and parts[-1][-1] == place - 1:
-            parts[-1].append(place)
-        else:
-            parts.append([place])
     words = []
-    for part in parts:
+    for part in runs(order.index(tag) for tag in tags):
         if len(part) > 2:
             words.append(f"{order[part[0]]} … {order[part[-1]]} ({len(part)} tags)")
         else:

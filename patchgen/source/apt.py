@@ -232,12 +232,23 @@ def host_mirrors() -> list[Mirror]:
 # --- one suite with its own state -------------------------------------------------------------
 
 
-def private_state(top: Path) -> list[str]:
-    """The lines of an apt.conf that keeps apt's whole state below *top*.
+_KINDS = {"deb-src": "Sources", "deb": "Packages"}
 
-    Given by ``-c`` it is read after the host's own files, so it wins.
+
+def write_state(
+    top: Path, kind: str, suite: str, mirror: Mirror, settings: Sequence[str] = ()
+) -> None:
+    """Make *top* a state of apt's own for one suite of one mirror, used by ``-c TOP/apt.conf``.
+
+    That file is read after the host's own, so it wins.
+
+    :param kind: ``deb-src`` or ``deb``
+    :param settings: more lines for it
+    :raise OSError: the state cannot be written
     """
-    return [
+    for folder in ("state/lists/partial", "cache/archives/partial", "sources.d"):
+        (top / folder).mkdir(parents=True, exist_ok=True)
+    lines = [
         # The hooks that the host runs after an update are about the host's state, and the
         # sandbox's user could not write here.
         "#clear APT::Update;",
@@ -254,7 +265,20 @@ def private_state(top: Path) -> list[str]:
         'APT::Update::Error-Mode "any";',
         # An index stays usable when the mirror tried after it has none.
         'APT::Get::List-Cleanup "false";',
+        *settings,
     ]
+    (top / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    entry = [
+        f"Types: {kind}",
+        f"URIs: {mirror.uri}",
+        f"Suites: {suite}",
+        "Components: main",
+        f"Targets: {_KINDS[kind]}",
+        *mirror.trust,
+    ]
+    (top / "sources.d" / "suite.sources").write_text(
+        "\n".join(entry) + "\n", encoding="utf-8", errors="surrogateescape"
+    )
 
 
 class _State:
@@ -275,21 +299,7 @@ class _State:
 
     def prepare(self, mirror: Mirror) -> None:
         """Write the configuration and the one source entry."""
-        top = self._top
-        for folder in ("state/lists/partial", "cache/archives/partial", "sources.d"):
-            (top / folder).mkdir(parents=True, exist_ok=True)
-        self._conf.write_text("\n".join(private_state(top)) + "\n", encoding="utf-8")
-        entry = [
-            "Types: deb-src",
-            f"URIs: {mirror.uri}",
-            f"Suites: {self.suite}",
-            "Components: main",
-            "Targets: Sources",
-            *mirror.trust,
-        ]
-        (top / "sources.d" / "suite.sources").write_text(
-            "\n".join(entry) + "\n", encoding="utf-8", errors="surrogateescape"
-        )
+        write_state(self._top, "deb-src", self.suite, mirror)
 
     def update(self, mirrors: Sequence[Mirror]) -> None:
         """Fetch the suite's index, from the mirror that the host uses for it if there is one.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchgen.source.apt import AptFailed, Mirror, host_mirrors, private_state, run_apt
+from patchgen.source.apt import AptFailed, Mirror, host_mirrors, run_apt, write_state
 from patchgen.ui import Ui
 
 SUITES = ("bookworm", "trixie", "sid")
@@ -39,27 +39,13 @@ class Packages:
         :raise AptFailed: it has none, or it cannot be verified
         :raise OSError: the state cannot be written
         """
-        for folder in ("state/lists/partial", "cache/archives/partial", "sources.d"):
-            (self.top / folder).mkdir(parents=True, exist_ok=True)
         # The packages are the guest's, whatever the host is.
-        lines = [
-            *private_state(self.top),
+        settings = [
             f'APT::Architecture "{self.architecture}";',
             "#clear APT::Architectures;",
             f'APT::Architectures {{ "{self.architecture}"; }};',
         ]
-        (self.top / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        entry = [
-            "Types: deb",
-            f"URIs: {mirror.uri}",
-            f"Suites: {self.suite}",
-            "Components: main",
-            "Targets: Packages",
-            *mirror.trust,
-        ]
-        (self.top / "sources.d" / "suite.sources").write_text(
-            "\n".join(entry) + "\n", encoding="utf-8", errors="surrogateescape"
-        )
+        write_state(self.top, "deb", self.suite, mirror, settings)
         run_apt(["apt-get", *self._apt, "-q", "update"])
 
     def dependency(self, package: str, pattern: str) -> str:
