@@ -168,8 +168,7 @@ class Machine:
         """
         self.counts_on(since)
         if not self._by_monitor:
-            wrong = self.guest.wrong_words(since.seed)
-            require(wrong == 0, f"{wrong} words of the pattern in the guest's RAM are damaged")
+            self._has_pattern(since)
         self.wait_lines()
         return self.page()
 
@@ -181,6 +180,9 @@ class Machine:
         status = self.status()
         require(status == "running", f"the VM is {status}, not running")
         self.counts_on(since)
+        self._has_pattern(since)
+
+    def _has_pattern(self, since: GuestPage) -> None:
         wrong = self.guest.wrong_words(since.seed)
         require(wrong == 0, f"{wrong} words of the pattern in the guest's RAM are damaged")
 
@@ -208,6 +210,14 @@ class Machine:
         said = self.monitor.wait_end()
         require(said == code, f"exit code {said} instead of {code}")
 
+    def quit(self) -> None:
+        """``quit`` by QMP, and the end of the process with exit code 0.
+
+        :raise Failed: it ends otherwise
+        """
+        self.execute("quit")
+        self.ends()
+
     def load(self, file: Path | str) -> None:
         """``cprload`` by QMP."""
         answer = self.execute("cprload", file=str(file))
@@ -218,4 +228,4 @@ class Machine:
         self.monitor.close()
         self.qmp.close()
         if self._observer:
-            self._observer.__exit__(None, None, None)
+            self._observer.close()

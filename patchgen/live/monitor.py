@@ -12,7 +12,7 @@ from patchgen.live.transcript import rendered
 from patchgen.live.waiting import LIMIT, Failed
 
 PROMPT = b"(qemu) "
-_COLUMNS = 4000
+COLUMNS = 4000
 """Of the terminal that answers are read on: no line that is typed wraps."""
 _LAST = 10.0
 """Seconds for a process that has failed to say why."""
@@ -41,7 +41,7 @@ class Monitor:
             cwd=str(cwd),
             env=env,
             timeout=LIMIT,
-            dimensions=(50, _COLUMNS),
+            dimensions=(50, COLUMNS),
             preexec_fn=_as_from_a_shell,
         )
         self.process.logfile_read = self._raw
@@ -61,7 +61,7 @@ class Monitor:
             raise Failed(f"QEMU ended: {self._tail()}") from None
         except pexpect.TIMEOUT:
             raise Failed(f"no prompt: {self._tail()}") from None
-        return "\n".join(rendered(self.process.before, _COLUMNS))
+        return "\n".join(rendered(self.process.before, COLUMNS))
 
     def type(self, line: str) -> None:
         """Type a line and Enter."""
@@ -107,7 +107,7 @@ class Monitor:
 
     def _tail(self) -> str:
         before = self.process.before
-        said = rendered(before, _COLUMNS) if isinstance(before, bytes) else []
+        said = rendered(before, COLUMNS) if isinstance(before, bytes) else []
         return " / ".join(line for line in said[-3:] if line) or "it says nothing"
 
     def alive(self) -> bool:

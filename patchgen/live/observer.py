@@ -8,7 +8,6 @@ from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 
 STATUS = 0x100000
 """Guest-physical address of the status page, as in ``guests/counter.S``."""
@@ -72,12 +71,11 @@ class Observer:
     def __enter__(self) -> Observer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the view back."""
         self._map.close()
 
     def page(self) -> GuestPage | None:

@@ -52,13 +52,13 @@ def run_one(run: Run, one: Promised, accel: str) -> ScenarioRecord:
     return ScenarioRecord(
         one.scenario.name,
         one.scenario.summary,
-        tuple(number for number, _ in one.patches),
+        one.numbers,
         accel,
         state,
         reason,
         round(time.monotonic() - started, 1),
         place if place.exists() else None,
-        "" if state == "passed" else shlex.join([*run.alone, "--only", one.scenario.name]),
+        "" if state == "passed" else _alone(one, run.alone),
         left_out,
     )
 
@@ -83,10 +83,13 @@ def _play(run: Run, one: Promised, accel: str, place: Path) -> tuple[str, str, t
 
 def skip(one: Promised, accel: str, reason: str, alone: tuple[str, ...]) -> ScenarioRecord:
     """The record of a scenario that is not run."""
-    numbers = tuple(number for number, _ in one.patches)
-    command = shlex.join([*alone, "--only", one.scenario.name])
-    name, summary = one.scenario.name, one.scenario.summary
-    return ScenarioRecord(name, summary, numbers, accel, "skipped", reason, 0.0, None, command)
+    name, summary, command = one.scenario.name, one.scenario.summary, _alone(one, alone)
+    return ScenarioRecord(name, summary, one.numbers, accel, "skipped", reason, 0.0, None, command)
+
+
+def _alone(one: Promised, words: tuple[str, ...]) -> str:
+    """The command that runs it alone."""
+    return shlex.join([*words, "--only", one.scenario.name])
 
 
 def run_all(run: Run, chosen: Iterable[Promised], accels: str) -> Iterator[ScenarioRecord]:

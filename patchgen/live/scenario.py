@@ -45,9 +45,14 @@ class Promised:
     patches: tuple[tuple[int, str], ...]
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The patches alone."""
+        return tuple(number for number, _ in self.patches)
+
+    @property
     def takes(self) -> int:
         """With how many patches it can be run: the last of those that ask for it."""
-        return max(number for number, _ in self.patches)
+        return max(self.numbers)
 
 
 def scenario(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from patchgen.live import stream
 from patchgen.live.waiting import Failed, require
 
 MAGIC = b"QEVM"
@@ -14,7 +14,6 @@ SEAL = b"QEMU-CPR-1 "
 WORDS = ("mode", "state", "machine", "length", "sha256")
 
 _SECTION_FULL = 4
-_DESCRIPTION = 6
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,8 @@ class StateFile:
     @property
     def end(self) -> int:
         """Where the sections end: the end mark, before the description of the devices."""
-        at = self.stream.rfind(b"{", 0, max(self.stream.rfind(b'"page_size"'), 0)) - 5
-        known = at > 0 and self.stream[at] == _DESCRIPTION
-        require(known, "the file has no description of the devices")
-        return at - 1
+        return stream.end_of_sections(self.stream)
 
     def description(self) -> dict[str, Any]:
         """The description of the devices, made by QEMU as JSON."""
-        text: dict[str, Any] = json.loads(self.stream[self.end + 6 :])
-        return text
+        return stream.description(self.stream)

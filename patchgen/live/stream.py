@@ -29,18 +29,24 @@ class Section:
     version: int
 
 
+def end_of_sections(stream: bytes) -> int:
+    """Where the end mark is, before the description of the devices.
+
+    :raise Failed: there is no description at the end
+    """
+    for head in re.finditer(_HEAD, stream, re.DOTALL):
+        if head.end() - 1 + int.from_bytes(head[1], "big") == len(stream):
+            return head.start()
+    raise Failed("the stream has no description at its end")
+
+
 def description(stream: bytes) -> dict[str, Any]:
     """The JSON at the end of a stream.
 
     :raise Failed: there is none
     """
-    for head in re.finditer(_HEAD, stream, re.DOTALL):
-        begin = head.end() - 1
-        if begin + int.from_bytes(head[1], "big") == len(stream):
-            made = json.loads(stream[begin:])
-            if isinstance(made, dict):
-                return made
-    raise Failed("the stream has no description at its end")
+    made: dict[str, Any] = json.loads(stream[end_of_sections(stream) + 6 :])
+    return made
 
 
 def sections(stream: bytes) -> list[Section]:

@@ -13,13 +13,11 @@ import socket
 from pathlib import Path
 
 from patchgen.live.machine import Machine
-from patchgen.live.monitor import PROMPT
+from patchgen.live.monitor import COLUMNS, PROMPT
 from patchgen.live.sockets import connect
 from patchgen.live.stage import Stage
 from patchgen.live.transcript import rendered
 from patchgen.live.waiting import LIMIT, Failed, until
-
-_COLUMNS = 4000
 
 
 def monitors(number: int) -> list[str]:
@@ -82,7 +80,7 @@ def _read(one: socket.socket, end: str, may_end: bool = False) -> str:
     """What is shown up to *end*, without it."""
     said = b""
     while True:
-        shown = "\n".join(rendered(said, _COLUMNS)).rstrip()
+        shown = "\n".join(rendered(said, COLUMNS)).rstrip()
         if shown.endswith(end.rstrip()):
             return shown.removesuffix(end.rstrip()).strip()
         if not select.select([one], [], [], LIMIT)[0]:

@@ -153,8 +153,7 @@ def iommus(stage: Stage) -> None:
     before = machine.wait_counting()
     refused(stage, machine, "device 'amd-iommu' cannot be saved")
     machine.goes_on(before)
-    machine.execute("quit")
-    machine.ends()
+    machine.quit()
     stage.forget_ram()
     words = ["-device", "intel-iommu"]
     machine = stage.start(*words, machine="q35")

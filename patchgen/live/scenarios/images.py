@@ -30,6 +30,21 @@ KINDS: tuple[tuple[str, Callable[[Stage], list[str]]], ...] = (("data", _data), 
 """``-device loader`` of one word, from the command line or from a file."""
 
 
+Play = Callable[[Stage, str, list[str]], None]
+
+
+def _for_each_kind(play: Play) -> Callable[[Stage], None]:
+    """A scenario that is played with either kind, each in RAM of its own: kind, options."""
+
+    def both(stage: Stage) -> None:
+        for kind, options in KINDS:
+            stage.forget_ram()
+            with stage.telling(f"loader,{kind}"):
+                play(stage, kind, options(stage))
+
+    return both
+
+
 def _holds(machine: Machine, word: int, when: str) -> None:
     there = machine.guest.peek(AT)
     require(there == word, f"{when} there is {there:#x} instead of {word:#x}")
@@ -43,120 +58,102 @@ def _wait_written(machine: Machine) -> None:
     "images-keep-off-a-saved-guest",
     "-device loader writes at a start and at later resets, but not over what is to be loaded",
 )
-def keep_off(stage: Stage) -> None:
-    for kind, options in KINDS:
-        stage.forget_ram()
-        words = options(stage)
-        file = stage.file(f"{kind}.sav")
-        with stage.telling(f"loader,{kind}"):
-            first = stage.start(*words)
-            first.wait_counting()
-            _holds(first, MARK, "after an ordinary start")
-            first.guest.poke(AT, GUESTS)
-            first.save(file)
+@_for_each_kind
+def keep_off(stage: Stage, kind: str, words: list[str]) -> None:
+    file = stage.file(f"{kind}.sav")
+    first = stage.start(*words)
+    first.wait_counting()
+    _holds(first, MARK, "after an ordinary start")
+    first.guest.poke(AT, GUESTS)
+    first.save(file)
 
-            second = stage.start("-S", *words)
-            _holds(second, GUESTS, "after -S")
-            second.execute("system_reset")
-            second.qmp.wait_event("RESET")
-            # What fails leaves the RAM alone, too.
-            second.refusal("cprsave", file="/dev/full", mode="reboot")
-            second.refusal("migrate", uri="bogus:x")
-            _holds(second, GUESTS, "after a reset and what failed")
-            saved = second.page()
-            second.load(file)
-            second.goes_on(saved)
-            _holds(second, GUESTS, "after cprload")
-            second.execute("system_reset")
-            _wait_written(second)
-            second.execute("quit")
-            second.ends()
+    second = stage.start("-S", *words)
+    _holds(second, GUESTS, "after -S")
+    second.execute("system_reset")
+    second.qmp.wait_event("RESET")
+    # What fails leaves the RAM alone, too.
+    second.refusal("cprsave", file="/dev/full", mode="reboot")
+    second.refusal("migrate", uri="bogus:x")
+    _holds(second, GUESTS, "after a reset and what failed")
+    saved = second.page()
+    second.load(file)
+    second.goes_on(saved)
+    _holds(second, GUESTS, "after cprload")
+    second.execute("system_reset")
+    _wait_written(second)
+    second.quit()
 
 
 @scenario(
     "images-of-a-guest-that-never-ran",
     "a guest that is saved before it ever ran gets its image when it starts in the next process",
 )
-def never_ran(stage: Stage) -> None:
-    for kind, options in KINDS:
-        stage.forget_ram()
-        words = options(stage)
-        file = stage.file(f"{kind}.sav")
-        with stage.telling(f"loader,{kind}"):
-            first = stage.start("-S", *words)
-            first.save(file)
-            _holds(first, 0, "after cprsave")
-            second = stage.start("-S", *words)
-            second.load(file)
-            require(second.status() == "prelaunch", f"prelaunch became {second.status()}")
-            _holds(second, 0, "after cprload")
-            second.execute("cont")
-            _holds(second, MARK, "after cont")
-            second.wait_counting()
-            second.execute("quit")
-            second.ends()
+@_for_each_kind
+def never_ran(stage: Stage, kind: str, words: list[str]) -> None:
+    file = stage.file(f"{kind}.sav")
+    first = stage.start("-S", *words)
+    first.save(file)
+    _holds(first, 0, "after cprsave")
+    second = stage.start("-S", *words)
+    second.load(file)
+    require(second.status() == "prelaunch", f"prelaunch became {second.status()}")
+    _holds(second, 0, "after cprload")
+    second.execute("cont")
+    _holds(second, MARK, "after cont")
+    second.wait_counting()
+    second.quit()
 
 
 @scenario(
     "images-are-sent-by-migrate",
     "migrate of a VM that never ran writes its image first, and the destination has it",
 )
-def migrated(stage: Stage) -> None:
-    for kind, options in KINDS:
-        stage.forget_ram()
-        words = options(stage)
-        with stage.telling(f"loader,{kind}"):
-            first = stage.start("-S", *words)
-            _holds(first, 0, "after -S")
-            first.execute("migrate", uri="exec:cat > stream")
-            first.wait_status("postmigrate")
-            _holds(first, MARK, "after migrate")
-            first.execute("quit")
-            first.ends()
-            second = stage.start("-incoming", "exec:cat stream", "-S", ram="ram2")
-            second.wait_status("prelaunch")
-            _holds(second, MARK, "at the destination")
-            second.execute("cont")
-            second.wait_counting()
-            second.execute("quit")
-            second.ends()
-        stage.file("ram2").unlink()
+@_for_each_kind
+def migrated(stage: Stage, _: str, words: list[str]) -> None:
+    first = stage.start("-S", *words)
+    _holds(first, 0, "after -S")
+    first.execute("migrate", uri="exec:cat > stream")
+    first.wait_status("postmigrate")
+    _holds(first, MARK, "after migrate")
+    first.quit()
+    second = stage.start("-incoming", "exec:cat stream", "-S", ram="ram2")
+    second.wait_status("prelaunch")
+    _holds(second, MARK, "at the destination")
+    second.execute("cont")
+    second.wait_counting()
+    second.quit()
+    stage.file("ram2").unlink()
 
 
 @scenario(
     "images-are-in-snapshots",
     "savevm of a VM that never ran writes its image first; loadvm brings the RAM of the snapshot",
 )
-def snapshots(stage: Stage) -> None:
+@_for_each_kind
+def snapshots(stage: Stage, _: str, words: list[str]) -> None:
     stage.boot_on_qcow2()
-    for kind, options in KINDS:
-        stage.forget_ram()
-        words = options(stage)
-        with stage.telling(f"loader,{kind}"):
-            first = stage.start("-S", *words)
-            _holds(first, 0, "after -S")
-            said = first.human("savevm new")
-            require(said == "", f"savevm: {said}")
-            _holds(first, MARK, "after savevm")
-            first.execute("cont")
-            before = first.wait_counting()
-            first.guest.poke(AT, GUESTS)
-            said = first.human("savevm old")
-            require(said == "", f"savevm: {said}")
-            first.goes_on(before)
-            first.execute("quit")
-            first.ends()
+    first = stage.start("-S", *words)
+    _holds(first, 0, "after -S")
+    said = first.human("savevm new")
+    require(said == "", f"savevm: {said}")
+    _holds(first, MARK, "after savevm")
+    first.execute("cont")
+    before = first.wait_counting()
+    first.guest.poke(AT, GUESTS)
+    said = first.human("savevm old")
+    require(said == "", f"savevm: {said}")
+    first.goes_on(before)
+    first.quit()
 
-            stage.forget_ram()
-            second = stage.start("-S", *words)
-            said = second.human("loadvm old")
-            require(said == "", f"loadvm: {said}")
-            _holds(second, GUESTS, "after loadvm")
-            second.execute("cont")
-            _holds(second, GUESTS, "after cont")
-            second.counts_on(before)
-            second.execute("quit")
-            second.ends()
+    stage.forget_ram()
+    second = stage.start("-S", *words)
+    said = second.human("loadvm old")
+    require(said == "", f"loadvm: {said}")
+    _holds(second, GUESTS, "after loadvm")
+    second.execute("cont")
+    _holds(second, GUESTS, "after cont")
+    second.counts_on(before)
+    second.quit()
 
 
 def _pvh_kernel(place: Path) -> list[str]:
@@ -194,8 +191,7 @@ def kernel(stage: Stage) -> None:
     require(second.guest.peek(COUNTER) == saved, "-S writes over the guest's RAM")
     second.load(file)
     until(lambda: second.guest.peek(COUNTER) > saved, "it does not go on after cprload")
-    second.execute("quit")
-    second.ends()
+    second.quit()
 
     # Without cprload, it is an ordinary start.
     third = stage.start("-S", *words, boot=False)

@@ -32,8 +32,7 @@ def _require_kvm(stage: Stage) -> None:
         require(probe.status() == "running", f"the run state became {probe.status()}")
     except Failed as exc:
         raise Skipped(f"KVM does not work here: {exc}") from exc
-    probe.execute("quit")
-    probe.ends()
+    probe.quit()
 
 
 def _clock(file: Path) -> int:

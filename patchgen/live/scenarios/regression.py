@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from itertools import zip_longest
 
 from patchgen.live.machine import Machine
@@ -79,25 +78,10 @@ def by_exec(stage: Stage) -> None:
     _arrives(second, saved)
 
 
-def _on_qcow2(stage: Stage, *more: str, ram: str = "ram") -> Machine:
-    """Our guest on a disk that can keep snapshots."""
-    disk = stage.file("boot.qcow2")
-    if not disk.exists():
-        words = ["convert", "-f", "raw", "-O", "qcow2", stage.boot_disk(), disk.name]
-        subprocess.run([str(stage.qemu.img), *words], cwd=stage.place, check=True)
-    return stage.start(
-        *("-drive", f"if=none,id=boot,format=qcow2,file={disk.name}"),
-        *("-device", "ide-hd,drive=boot"),
-        *("-fw_cfg", "name=opt/org.patchgen/seed,file=seed"),
-        *more,
-        ram=ram,
-        boot=False,
-    )
-
-
 @scenario("snapshots", "savevm and loadvm; -loadvm in a fresh process with other RAM")
 def snapshots(stage: Stage) -> None:
-    first = _on_qcow2(stage)
+    stage.boot_on_qcow2()
+    first = stage.start()
     first.wait_counting()
     said = first.human("savevm one")
     require(not said, f"savevm: {said}")
@@ -114,7 +98,7 @@ def snapshots(stage: Stage) -> None:
     first.goes_on(back)
     first.close()
 
-    second = _on_qcow2(stage, "-loadvm", "one", ram="ram2")
+    second = stage.start("-loadvm", "one", ram="ram2")
     second.goes_on(back)
     require(stage.seeds[0] != stage.seeds[1], "both processes offer the same seed")
 

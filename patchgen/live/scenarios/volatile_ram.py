@@ -42,8 +42,7 @@ ROWS = (
 
 def _stop(machine: Machine) -> None:
     """End it, so that the next one gets the disk."""
-    machine.execute("quit")
-    machine.ends()
+    machine.quit()
 
 
 @scenario(
