@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from patchgen.commits import TRAILER, CommitMaker, FileStat, MadeCommit, making
+from patchgen.commits import TRAILER, CommitMaker, Credit, FileStat, MadeCommit, making
 from patchgen.engine.generate import Drift, PatchResult, State, generate
 from patchgen.engine.series import Series
 from patchgen.engine.tree import Tree
@@ -101,6 +101,7 @@ class Wish:
     :ivar branch: its name without ``refs/heads/``; empty means ``cpr/TAG``
     :ivar worktree: directory to check it out in, or ``None``
     :ivar private: no branch of the user's, but a ref that only patchgen uses
+    :ivar credit: who is named in the commits; its sign-off counts as *signoff* does
     """
 
     branch: str = ""
@@ -110,6 +111,7 @@ class Wish:
     dry_run: bool = False
     diff: bool = False
     private: bool = False
+    credit: Credit = field(default_factory=Credit)
 
 
 def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
@@ -128,7 +130,8 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     ref = f"refs/patchgen/build/{base.tag}" if wish.private else f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
-    with making(base, series, author, ref, signoff=wish.signoff) as work:
+    credit = replace(wish.credit, signoff=wish.signoff or wish.credit.signoff)
+    with making(base, series, author, ref, credit) as work:
         if work.drifted:
             patches = tuple(_patch_record(result) for result in work.results)
             return _record(base, branch, BranchState.NOT_WRITTEN, patches, "", base.commit)
@@ -147,7 +150,7 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
 
 
 def require_branch(
-    base: Base, series: Series, whole: bool, ui: Ui, *, signoff: bool = False
+    base: Base, series: Series, whole: bool, ui: Ui, credit: Credit | None = None
 ) -> BranchRecord:
     """The commits of the series for a step that needs them; the branch is made if it is missing.
 
@@ -157,7 +160,7 @@ def require_branch(
 
     :raise DriftError: a patch drifted
     """
-    record = make_branch(base, series, Wish(private=True, signoff=signoff))
+    record = make_branch(base, series, Wish(private=True, credit=credit or Credit()))
     if record.drifts:
         numbers = sorted({drift.patch for drift in record.drifts})
         raise DriftError(
@@ -189,7 +192,7 @@ def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
             return _patch_record(last), ""
         # Patches that drifted are left out; the last is shown on the tree without them.
         fit = [(e, r) for e, r in zip(series.entries, results, strict=True) if not r.drifts]
-        maker = CommitMaker(base.date, series, author, False, files, {})
+        maker = CommitMaker(base.date, series, author, Credit(), files, {})
         commits = [maker.commit(e, r) for e, r in fit if r.state is not State.ALREADY_THERE]
     with (
         scratch_repo(base.repo) as scratch,

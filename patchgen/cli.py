@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "matrix": "which patch applies to which QEMU tags, without a checkout",
     "show": "one patch: its file, its fragments, the diff they become",
     "sources": "which QEMU versions can be had here, and from where",
+    "trailers": "read review trailers from replies and keep them for the next export",
     "support": "what was verified, on which base trees",
     "verify": "generate a tag anew and compare with the pinned trees",
 }

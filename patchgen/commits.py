@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from patchgen.background import Background
@@ -20,6 +20,7 @@ from patchgen.git.scratch import scratch_repo
 from patchgen.source.resolve import Base
 
 TRAILER = "Patchgen"
+CHANGE = "Change-Id"
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,39 @@ class MadeCommit:
     files: tuple[FileStat, ...]
 
 
-def commit_message(entry: Entry, series: Series, author: Identity, signoff: bool) -> str:
+@dataclass(frozen=True)
+class Credit:
+    """Who is named in the commits beside the person who makes them.
+
+    :ivar signoff: add the Signed-off-by of that person, never of anybody else
+    :ivar by_series: the commits' authors are the authors of the series
+    :ivar reviews: change id -> trailers that reviewers gave
+    """
+
+    signoff: bool = False
+    by_series: bool = False
+    reviews: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def series_author(entry: Entry, series: Series) -> Identity:
+    """The author of the patch of that subject in the original series."""
+    name = entry.patch.series_author
+    return Identity(name, series.about.authors[name])
+
+
+def commit_message(entry: Entry, series: Series, maker: Identity, credit: Credit) -> str:
     """The whole commit message of a patch: subject, body, trailers.
 
-    A sign-off is only ever written for *author*, who runs the tool.
+    A sign-off is only ever written for *maker*, who runs the tool.
     """
-    original = entry.patch.series_author
-    trailers = [f"Based-on-patch-by: {original} <{series.about.authors[original]}>"]
-    trailers.append(f"{TRAILER}: {entry.name}")
-    if signoff:
+    trailers = []
+    if not credit.by_series:
+        trailers.append(f"Based-on-patch-by: {series_author(entry, series)}")
+    trailers += [f"{CHANGE}: {entry.change_id}", f"{TRAILER}: {entry.name}"]
+    trailers += credit.reviews.get(entry.change_id, ())
+    if credit.signoff:
         # Last, as the list wants it: it vouches for all above.
-        trailers.append(f"Signed-off-by: {author}")
+        trailers.append(f"Signed-off-by: {maker}")
     body = entry.patch.message.strip("\n")
     return "\n".join([entry.patch.subject, "", body, "", *trailers]) + "\n"
 
@@ -66,15 +89,15 @@ class CommitMaker:
         self,
         date: int,
         series: Series,
-        author: Identity,
-        signoff: bool,
+        maker: Identity,
+        credit: Credit,
         files: CommitFiles,
         modes: Mapping[str, str],
     ) -> None:
         self._date = date
         self._series = series
-        self._author = author
-        self._signoff = signoff
+        self._maker = maker
+        self._credit = credit
         self._files = files
         self._modes = dict(modes)
 
@@ -83,8 +106,9 @@ class CommitMaker:
         unknown = [path for path in result.files if path not in self._modes]
         if unknown:
             self._modes.update(dict.fromkeys(unknown, "100644"), **self._files.modes(unknown))
-        message = commit_message(entry, self._series, self._author, self._signoff)
-        return NewCommit(message, self._date + entry.number, result.files, self._modes)
+        message = commit_message(entry, self._series, self._maker, self._credit)
+        author = series_author(entry, self._series) if self._credit.by_series else None
+        return NewCommit(message, self._date + entry.number, result.files, self._modes, author)
 
 
 class Committer:
@@ -204,7 +228,7 @@ class Making:
 
 @contextmanager
 def making(
-    base: Base, series: Series, author: Identity, ref: str, *, signoff: bool = False
+    base: Base, series: Series, author: Identity, ref: str, credit: Credit | None = None
 ) -> Iterator[Making]:
     """Generate *series* on *base*, and make commits beside that; in the block they can be read.
 
@@ -224,7 +248,7 @@ def making(
         warm_up()
         fetched.result()
         files.require(modes.result())
-        maker = CommitMaker(base.date, series, author, signoff, files, modes.result())
+        maker = CommitMaker(base.date, series, author, credit or Credit(), files, modes.result())
         tree = Tree(files)
         drifted = False
         for entry, result in zip(series.entries, generate_each(series, tree), strict=True):

@@ -177,6 +177,30 @@ class NothingToExport(OutputError):
     code = "PG132"
 
 
+class UnknownVersion(UserError):
+    """No such version of the mails was exported from this repository."""
+
+    code = "PG133"
+
+
+class NotAnAuthor(UserError):
+    """Commits in the name of the series' authors are only for those authors themselves."""
+
+    code = "PG134"
+
+
+class BadMailbox(UserError):
+    """The file is no mailbox, or holds no mail."""
+
+    code = "PG135"
+
+
+class ReviewsError(UserError):
+    """The file of kept review trailers is malformed."""
+
+    code = "PG136"
+
+
 # --- sources: PG2xx ---------------------------------------------------------------------------
 
 
@@ -310,6 +334,12 @@ class CheckError(PatchgenError):
 
     code = "PG500"
     exit_code = 5
+
+
+class GateUnavailable(CheckError):
+    """A gate of `export` cannot be run here."""
+
+    code = "PG510"
 
 
 # --- internal: PG9xx --------------------------------------------------------------------------

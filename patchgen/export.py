@@ -1,7 +1,8 @@
-"""Mails of the series: made by ``git format-patch`` and put into a directory that may hold more.
+"""The directory of the mails, which may hold more.
 
 What patchgen wrote is known by a list of digests beside the mails (:data:`LIST`, which ``sha256sum
--c`` reads). Only a file that is still as listed may be replaced or removed.
+-c`` reads). Only a file that is still as listed may be replaced or removed. Mails of another
+version (``v2-…``) are not touched.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections import defaultdict
@@ -17,17 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchgen import __version__
-from patchgen.branch import BranchRecord
-from patchgen.errors import ForeignFile, NothingToExport, OutputError
-from patchgen.git.repo import Identity
-from patchgen.git.scratch import scratch_repo
-from patchgen.source.resolve import Base
+from patchgen.errors import ForeignFile, OutputError
 from patchgen.ui import Ui
 
 LIST = ".patchgen-sha256"
 _TEMPORARY = ".patchgen-tmp-"
-_REF = "refs/heads/series"
 _FIX = "mend its permissions or make room, or give another directory with -o"
 
 
@@ -35,9 +31,9 @@ _FIX = "mend its permissions or make room, or give another directory with -o"
 class Written:
     """What became of the directory.
 
-    :ivar files: names of the mails, the cover letter first
+    :ivar files: names of the mails, the cover letter first, and of the mbox
     :ivar changed: those of them that were not there just so
-    :ivar removed: mails of an earlier export that are not in this one
+    :ivar removed: mails of an earlier export of that version that are not in this one
     :ivar kept: such mails that somebody changed since, and mails that patchgen did not write
     """
 
@@ -48,32 +44,38 @@ class Written:
     kept: tuple[str, ...]
 
 
-def write_mails(
-    base: Base, record: BranchRecord, cover: str, directory: Path, *, force: bool, ui: Ui
-) -> Written:
-    """Put the mails of *record*'s commits into *directory*, which is made if it is missing.
+def look_first(directory: Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Find out before long work whether *files* could be written to *directory*.
 
-    The same commits and cover letter give the same bytes: nothing of the user's git configuration
-    is asked but the identity.
+    :raise ForeignFile: a file of a mail's name is not patchgen's
+    :raise OutputError: it is no directory, or cannot be read
+    """
+    try:
+        there = next(path for path in (directory, *directory.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        if there == directory:
+            _check_foreign(directory, _listed(directory), _digests(files), force)
+    except OSError as exc:
+        raise OutputError(f"{directory} cannot be written: {exc.strerror}", _FIX) from exc
 
-    :param cover: subject, empty line, text
+
+def write_files(directory: Path, files: Mapping[str, bytes], *, force: bool, ui: Ui) -> Written:
+    """Put *files* into *directory*, which is made if it is missing.
+
     :param force: overwrite files that patchgen did not write
-    :raise NothingToExport: there is no commit
     :raise ForeignFile: a file of a mail's name is not patchgen's; nothing was written
     :raise OutputError: the directory cannot be written
     """
-    if record.head == record.base:
-        raise NothingToExport(
-            f"{record.tag} has all that these patches bring: there is no mail to write",
-            "give another tag",
-        )
     directory = Path(os.path.abspath(directory))  # noqa: PTH100  (resolve() would follow links)
     new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory, ui), _passing(directory) as passing:
-            _format(base, record, cover, passing)
-            return _take_over(passing, directory, force)
+            for name, content in files.items():
+                (passing / name).write_bytes(content)
+            written = _take_over(passing, directory, _digests(files), force)
+            return Written(directory, tuple(files), *written)
     except BaseException as exc:
         if new:
             with suppress(OSError):
@@ -109,52 +111,14 @@ def _passing(directory: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _format(base: Base, record: BranchRecord, cover: str, place: Path) -> None:
-    """Have git write the mails into *place*."""
-    author = base.repo.identity()
-    with scratch_repo(base.repo) as scratch:
-        scratch.git("update-ref", _REF, record.head)
-        sealed = type(scratch)(scratch.git_dir, {**scratch.env, **_environment(author, base.date)})
-        # A bare repository has no attributes of the tree; the user's own stay out as well.
-        settings = {
-            "core.attributesFile": os.devnull,
-            f"branch.{_REF.removeprefix('refs/heads/')}.description": cover,
-        }
-        done = sealed.git(
-            *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
-            *("format-patch", "--quiet", "--cover-letter", "--cover-from-description=subject"),
-            # Abbreviated ids would depend on what else the repository holds.
-            *("--full-index", f"--base={record.base}", f"--signature=patchgen {__version__}"),
-            *("-o", str(place), f"{record.base}..{_REF}"),
-            check=False,
-        )
-    if done.returncode != 0:
-        # Of all that git could fail at here, writing is what is outside of our hands.
-        said = done.stderr.decode("utf-8", "replace").strip()
-        why = said.partition("\n")[0] or f"exit code {done.returncode}"
-        raise OutputError(f"{place.parent} cannot be written: git format-patch: {why}", _FIX, said)
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def _environment(author: Identity, date: int) -> Mapping[str, str]:
-    """What makes git's output depend on nothing but the commits; the cover letter is dated."""
-    who = {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in {
-            "NAME": author.name,
-            "EMAIL": author.email,
-            "DATE": f"{date} +0000",
-        }.items()
-    }
-    sealed = {
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_COUNT": "0",
-        "GIT_CONFIG_PARAMETERS": "",
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_DIFF_OPTS": "",
-    }
-    return {**sealed, **who}
+def _version(name: str) -> str:
+    """What the names of one version's files begin with: ``v2-``, or nothing for the first."""
+    found = re.match(r"v\d+-", name)
+    return found[0] if found else ""
 
 
 def _digest(path: Path) -> str:
@@ -186,13 +150,19 @@ def _write_list(passing: Path, directory: Path, digests: Mapping[str, set[str]])
     partial.replace(directory / LIST)
 
 
-def _take_over(passing: Path, directory: Path, force: bool) -> Written:
-    """Move the mails from *passing* into place, the list of them around that."""
-    before = _listed(directory)
-    new = {path.name: _digest(path) for path in sorted(passing.iterdir())}
-    there = {path.name: _digest(path) for path in directory.iterdir() if path.suffix == ".patch"}
+def _check_foreign(
+    directory: Path, before: Mapping[str, set[str]], new: Mapping[str, str], force: bool
+) -> dict[str, str]:
+    """The mails that are there with their digests, if those in the way may be replaced."""
+    there = {
+        path.name: _digest(path)
+        for path in directory.iterdir()
+        if path.suffix == ".patch" or path.name in new
+    }
     foreign = [
-        name for name in new if name in there and there[name] not in {new[name], *before[name]}
+        name
+        for name in new
+        if name in there and there[name] not in {new[name], *before.get(name, ())}
     ]
     if foreign and not force:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -200,16 +170,32 @@ def _take_over(passing: Path, directory: Path, force: bool) -> Written:
             f"{directory / foreign[0]}{more} is not as patchgen wrote it",
             "give another directory with -o, or overwrite it with --force",
         )
+    return there
+
+
+def _take_over(
+    passing: Path, directory: Path, new: Mapping[str, str], force: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Move the files from *passing* into place, the list of them around that.
+
+    Returns the names of those that are changed, removed and kept.
+    """
+    before = _listed(directory)
+    there = _check_foreign(directory, before, new, force)
+    version = _version(next(iter(new)))
+    others = {name: before[name] for name in before if _version(name) != version}
     changed = tuple(name for name, digest in new.items() if there.get(name) != digest)
-    stale = [name for name in there if name not in new]
+    stale = [name for name in there if name not in new and _version(name) == version]
     removed = tuple(sorted(name for name in stale if there[name] in before[name]))
     kept = tuple(sorted(name for name in stale if name not in removed))
-    if changed or removed or {name: {digest} for name, digest in new.items()} != before:
+    wanted = {**others, **{name: {digest} for name, digest in new.items()}}
+    if changed or removed or wanted != before:
         both = {name: before[name] | {new[name]} for name in new}
-        _write_list(passing, directory, both | {name: before[name] for name in removed})
+        going = {name: before[name] for name in removed}
+        _write_list(passing, directory, {**others, **both, **going})
         for name in changed:
             (passing / name).replace(directory / name)
         for name in removed:
             (directory / name).unlink()
-        _write_list(passing, directory, {name: {digest} for name, digest in new.items()})
-    return Written(directory, tuple(new), changed, removed, kept)
+        _write_list(passing, directory, wanted)
+    return changed, removed, kept

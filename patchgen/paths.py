@@ -45,6 +45,24 @@ def cache_dir() -> Path:
     return path
 
 
+def reviews_files() -> tuple[Path, Path]:
+    """Where review trailers are kept: what came with the series, and what is written to.
+
+    In a checkout both are ``series/reviews.toml``, so that they are committed with the series. An
+    installed package is not to be written to: there the second is in the user's data directory.
+    ``PATCHGEN_REVIEWS`` names another file for it.
+    """
+    shipped = data_dir("series") / "reviews.toml"
+    override = os.environ.get("PATCHGEN_REVIEWS")
+    if override:
+        return shipped, Path(override).expanduser().absolute()
+    if shipped.parent.parent != _PACKAGE / "data":
+        return shipped, shipped
+    from platformdirs import user_data_path
+
+    return shipped, user_data_path("patchgen", appauthor=False) / "reviews.toml"
+
+
 def config_file() -> Path:
     """The configuration file: ``PATCHGEN_CONFIG``, else ``config.toml`` in the user's directory."""
     override = os.environ.get("PATCHGEN_CONFIG")

@@ -30,6 +30,7 @@ def sealed(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PATCHGEN_CACHE", _REAL_CACHE if shared else str(home / "cache"))
     monkeypatch.setenv("PATCHGEN_CONFIG", str(home / "config.toml"))
+    monkeypatch.setenv("PATCHGEN_REVIEWS", str(home / "reviews.toml"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("TZ", "UTC")

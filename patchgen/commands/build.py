@@ -6,12 +6,17 @@ import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchgen.build.record import BuildOptions, BuildRecord, EachRecord
 from patchgen.build.subject import BuildSubject, SubjectPatch, subject_of
 from patchgen.config import Config, load_config
 from patchgen.errors import UsageError
 from patchgen.ui import Ui
+
+if TYPE_CHECKING:
+    from patchgen.branch import BranchRecord
+    from patchgen.source.resolve import Base
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def build_here(args: argparse.Namespace, ui: Ui, *, pristine: bool = False) -> B
     from patchgen.build.whole import build_subject
 
     config = load_config()
-    options = _options(args, config, "full")
+    options = build_options(args, config, "full")
     return build_subject(_subject(args, config, ui, pristine), options, config, ui)
 
 
@@ -102,20 +107,30 @@ def _subject(args: argparse.Namespace, config: Config, ui: Ui, pristine: bool) -
 
     series = load_default_series()
     record = require_branch(base, series.upto(args.upto), args.upto is None, ui)
+    subject = subject_of_branch(base, record)
+    ui.step(f"{len(subject.patches)} patches on {base.tag}: {record.branch} {record.state.value}")
+    return subject
+
+
+def subject_of_branch(base: Base, record: BranchRecord) -> BuildSubject:
+    """The commits of a branch as what is to be built."""
     patches = tuple(
         SubjectPatch(p.number, p.subject, p.commit, p.tree, tuple(f.path for f in p.files))
         for p in record.patches
         if p.commit
     )
-    ui.step(f"{len(patches)} patches on {base.tag}: {record.branch} {record.state.value}")
     return BuildSubject(
-        base.repo, args.tag, base.version, base.commit, record.head, record.tree, patches
+        base.repo, base.tag, base.version, base.commit, record.head, record.tree, patches
     )
 
 
-def _options(
+def build_options(
     args: argparse.Namespace, config: Config, features: str, each: str = "objects", limit: int = 0
 ) -> BuildOptions:
+    """How to build, by the build options of *args* and the configuration.
+
+    :raise UsageError: an option makes no sense
+    """
     modules = []
     for one in args.submodule:
         name, equals, place = one.partition("=")
@@ -141,7 +156,7 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
     """
     config = load_config()
     features = "minimal" if args.minimal else "full"
-    options = _options(args, config, features, args.each or "objects", args.limit)
+    options = build_options(args, config, features, args.each or "objects", args.limit)
     if args.packages:
         from patchgen.build.features import packages_of
 

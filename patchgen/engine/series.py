@@ -25,13 +25,13 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar title: as in the cover letter
     :ivar total: how many patches the series has when complete
     :ivar authors: the original authors' addresses, by name
-    :ivar shares: how many of the patches are each author's when the series is complete
+    :ivar shortlog: the subjects of all patches, by author, as the series was posted
     """
 
     title: str
     total: int
     authors: dict[str, str]
-    shares: dict[str, int] = {}
+    shortlog: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,20 @@ class Entry:
     patch: Patch
     fragments: Mapping[str, str]
     source: str = field(repr=False, default="")
+
+    @property
+    def change_id(self) -> str:
+        """``I`` and 40 hex digits: the same on every tag, and whatever becomes of the patch.
+
+        It is made from the subject, which is given by the series as posted.
+        """
+        return "I" + hashlib.sha1(self.patch.subject.encode(), usedforsecurity=False).hexdigest()
+
+    @property
+    def content(self) -> str:
+        """SHA-256, as hex, over edits and fragments: another one when the patch was changed."""
+        parts = (self.patch.edit, sorted(self.fragments.items()))
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ class NewCommit:
     :ivar date: author and committer date, seconds since the epoch, written as ``+0000``
     :ivar files: path -> new content
     :ivar modes: path -> git mode, where it is not ``100644``
+    :ivar author: where that is not who makes the commits
     """
 
     message: str
     date: int
     files: Mapping[str, bytes]
     modes: Mapping[str, str]
+    author: Identity | None = None
 
 
 def _data(payload: bytes) -> bytes:
@@ -101,9 +103,13 @@ class FastImport:
     def _commit(self, commit: NewCommit) -> bytes:
         """The stream of one commit; commit number n has mark n."""
         self._marks += 1
-        who = f"{self._who} {commit.date} +0000\n".encode("utf-8", "surrogateescape")
+        author = str(commit.author or self._who)
+        who, maker = (
+            f"{name} {commit.date} +0000\n".encode("utf-8", "surrogateescape")
+            for name in (author, self._who)
+        )
         out = [f"commit {self._ref}\nmark :{self._marks}\n".encode()]
-        out += [b"author " + who + b"committer " + who]
+        out += [b"author " + who + b"committer " + maker]
         out += [_data(commit.message.encode("utf-8", "surrogateescape"))]
         out += [f"from {self._from}\n".encode()]
         self._from = f":{self._marks}"

@@ -111,7 +111,16 @@ def test_exported_files_are_the_branch(applied: dict[str, Any], tmp_path: Path) 
 
     clone.mkdir()
     there("clone", "-q", "--shared", "--no-checkout", applied["repo"], ".")
-    argv = ["export", applied["base"], "--repo", str(clone), "-o", str(out), "--signoff"]
+    argv = [
+        "export",
+        applied["base"],
+        "--repo",
+        str(clone),
+        "-o",
+        str(out),
+        "--no-gate=compile",
+        "--signoff",
+    ]
     assert run(argv) == 0
     mails = sorted(out.glob("*.patch"))
     assert len(mails) == len(applied["patches"]) + 1
@@ -119,7 +128,8 @@ def test_exported_files_are_the_branch(applied: dict[str, Any], tmp_path: Path) 
     there("am", "-q", "--empty=drop", *map(str, mails))
     assert there("rev-parse", "HEAD^{tree}") == applied["tree"]
     before = [path.read_bytes() for path in mails]
-    assert run([*argv[:-2], str(tmp_path / "again"), "--signoff"]) == 0
+    argv[argv.index(str(out))] = str(tmp_path / "again")
+    assert run(argv) == 0
     assert [path.read_bytes() for path in sorted((tmp_path / "again").glob("*.patch"))] == before
 
 

@@ -98,6 +98,7 @@ def test_dates_authors_and_trailers(repo: Path) -> None:
     body = git(repo, "log", "-1", "--format=%B", BRANCH)
     assert body.endswith(
         "Based-on-patch-by: Steve Sistare <steven.sistare@oracle.com>\n"
+        f"Change-Id: {two_patches().entry(2).change_id}\n"
         "Patchgen: 02-patch\n"
         "Signed-off-by: Test User <test@example.org>"
     )

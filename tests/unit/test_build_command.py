@@ -61,9 +61,9 @@ def test_wrong_use(changes: dict[str, object]) -> None:
 
 
 def test_jobs_by_option_then_configuration_then_machine() -> None:
-    assert command._options(args(jobs=3), Config(jobs=5), "full").jobs == 3
-    assert command._options(args(), Config(jobs=5), "full").jobs == 5
-    assert command._options(args(), Config(), "full").jobs == os.cpu_count()
+    assert command.build_options(args(jobs=3), Config(jobs=5), "full").jobs == 3
+    assert command.build_options(args(), Config(jobs=5), "full").jobs == 5
+    assert command.build_options(args(), Config(), "full").jobs == os.cpu_count()
 
 
 def test_text_of_a_build(tmp_path: Path) -> None:

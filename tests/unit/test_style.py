@@ -11,6 +11,7 @@ import pytest
 
 from patchgen import errors
 from patchgen.engine.site import DriftKind
+from patchgen.gates.record import Gate
 
 TOP = Path(__file__).parents[2]
 
@@ -43,6 +44,7 @@ def _errors() -> list[type[errors.PatchgenError]]:
 
 def test_error_codes_are_unique() -> None:
     codes = [error.code for error in _errors()] + [kind.value for kind in DriftKind]
+    codes += [gate.code for gate in Gate]
     assert len(codes) == len(set(codes))
 
 
@@ -53,6 +55,8 @@ def test_every_code_is_documented() -> None:
         assert f"| {error.code} | {error.exit_code} | {meaning} |" in text
     for kind in DriftKind:
         assert f"| {kind.value} | " in text
+    for gate in Gate:
+        assert f"| {gate.code} | {gate.value} | " in text
 
 
 def test_tests_of_faults_are_where_the_table_says() -> None:
