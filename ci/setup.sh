@@ -31,7 +31,7 @@ need_packages() {
         "${missing[@]}" >"$top/.apt.log" 2>&1 || { tail -n 20 "$top/.apt.log" >&2; return 1; }
 }
 
-need_packages git ca-certificates python3-venv
+need_packages git ca-certificates python3-venv perl git-email libmailtools-perl
 
 # The environment is made anew when the dependencies change.
 stamp=$(sha256sum <"$top/pyproject.toml" | cut -d' ' -f1)

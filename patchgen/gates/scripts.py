@@ -144,6 +144,10 @@ def _reason(text: str, accepted: Sequence[str]) -> str | None:
     return None
 
 
+def _by_address(one: str) -> tuple[str, str]:
+    return key(one), one
+
+
 def find_maintainers(
     repo: Repo, head: str, mails: Sequence[Mail], tell: Tell
 ) -> tuple[GateResult, list[Mail]]:
@@ -169,8 +173,9 @@ def find_maintainers(
             if done.returncode != 0 or not found:
                 said = done.stderr.strip().partition("\n")[0] or "it names nobody"
                 findings.append(Finding(mail.number, f"get_maintainer.pl: {said}"))
-            copies[mail.number] = tuple(found)
+            # The script's order is that of a hash, another one in each run.
+            copies[mail.number] = tuple(sorted(found, key=_by_address))
     everybody = {key(one): one for them in copies.values() for one in them}
-    copies[0] = tuple(everybody.values())
+    copies[0] = tuple(sorted(everybody.values(), key=_by_address))
     result = judged(Gate.MAINTAINERS, f"{len(everybody)} addresses", tuple(findings))
     return result, [replace(mail, cc=copies[mail.number]) for mail in mails]

@@ -51,7 +51,9 @@ print "total: 0 errors, 1 warnings, 9 lines checked\n";
 MAINTAINER = rb"""#!/usr/bin/perl
 -f "MAINTAINERS" && -f "VERSION" && -d "migration" or die "not the top\n";
 die "no\n" if grep { $_ eq '--git' } @ARGV;
-print "Zo\xc3\xab One <one\@example.com>\n\"Q. Two\" <two\@example.com>\nlist\@example.com\n";
+my %them = ("Zo\xc3\xab One <one\@example.com>" => 1, "\"Q. Two\" <two\@example.com>" => 1,
+            "list\@example.com" => 1);
+print "$_\n" for keys %them;
 """
 
 
