@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 
+from patchgen.processors import processors
 from patchgen.source.tags import known_tags
 
 RELEASES = [tag for tag, known in known_tags().items() if known.commit and tag.endswith(".0")]
@@ -53,7 +53,7 @@ def main() -> None:
     patches = len(result["patches"])
     print(
         f"{len(result['tags'])} tags, {patches} patches, {args.rounds} rounds, medians;"
-        f" {args.jobs} processes on {len(os.sched_getaffinity(0))} processors"
+        f" {args.jobs} processes on {processors()} processors"
     )
     print(f"  patchgen matrix    {a:6.2f} s   (min {min(many):.2f}, max {max(many):.2f})")
     print(f"  each tag           {each:6.2f} s")

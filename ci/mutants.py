@@ -16,6 +16,7 @@ os.environ.setdefault("PATCHGEN_LIMIT", "20")
 
 from patchgen.config import load_config
 from patchgen.errors import CheckError, PatchgenError
+from patchgen.processors import processors
 from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 from tests.mutants.bench import KILLED, Bench, NotBuilt, Verdict
@@ -45,7 +46,7 @@ def main() -> int:
     chosen = [mutants[name] for name in args.name] or list(mutants.values())
     ui, config = Ui(), load_config()
     base = resolve("v5.2.0", repo=None, source="distro", config=config, ui=ui)
-    bench = Bench(base, config, config.jobs or os.cpu_count() or 1, ui)
+    bench = Bench(base, config, config.jobs or processors(), ui)
     if not args.no_control:
         wanted = dict.fromkeys(name for one in chosen for name in one.told.scenarios)
         control = bench.control(tuple(wanted))

@@ -29,11 +29,6 @@ class _Mine:
     prober: Prober
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def probe_all(series: Series, tasks: Mapping[str, Task], jobs: int, ui: Ui) -> dict[str, Outcome]:
     """The outcome of every task, by its key.
 

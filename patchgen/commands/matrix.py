@@ -59,8 +59,9 @@ def run(args: argparse.Namespace, ui: Ui) -> MatrixRecord:
     from patchgen.matrix import matrix_of, tasks_of
     from patchgen.paths import data_dir
     from patchgen.pins import load_pins
+    from patchgen.processors import processors
     from patchgen.source.pick import pick
-    from patchgen.workers import probe_all, processors
+    from patchgen.workers import probe_all
 
     config = load_config()
     if args.jobs < 0:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from patchgen.config import load_config
+from patchgen.processors import processors
 from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 from tests.mutants.bench import KILLED, Bench
@@ -23,7 +22,7 @@ def bench() -> Bench:
     """The work directory that ci/mutants has as well."""
     config, ui = load_config(), Ui(quiet=True)
     base = resolve("v5.2.0", repo=None, source="distro", config=config, ui=ui)
-    return Bench(base, config, config.jobs or os.cpu_count() or 1, ui)
+    return Bench(base, config, config.jobs or processors(), ui)
 
 
 def test_the_scenarios_pass_without_a_mutant(bench: Bench) -> None:
