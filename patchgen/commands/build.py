@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from patchgen.build.record import BuildOptions, BuildRecord, EachRecord
 from patchgen.build.subject import BuildSubject, SubjectPatch, subject_of
 from patchgen.config import Config, load_config
 from patchgen.errors import UsageError
+from patchgen.processors import processors
 from patchgen.ui import Ui
 
 if TYPE_CHECKING:
@@ -97,16 +97,16 @@ def build_here(args: argparse.Namespace, ui: Ui, *, pristine: bool = False) -> B
 
 def _subject(args: argparse.Namespace, config: Config, ui: Ui, pristine: bool) -> BuildSubject:
     """The commits to build: the base by the options, with the series unless *pristine*."""
+    from patchgen.engine.series import load_default_series
     from patchgen.source.resolve import resolve
 
+    series = load_default_series().upto(args.upto)  # a wrong number is told before all else
     base = resolve(args.tag, repo=args.repo, source=args.source, config=config, ui=ui)
     if pristine:
         return subject_of(base.repo, args.tag, base.commit)
     from patchgen.branch import require_branch
-    from patchgen.engine.series import load_default_series
 
-    series = load_default_series()
-    record = require_branch(base, series.upto(args.upto), args.upto is None, ui)
+    record = require_branch(base, series, args.upto is None, ui)
     subject = subject_of_branch(base, record)
     ui.step(f"{len(subject.patches)} patches on {base.tag}: {record.branch} {record.state.value}")
     return subject
@@ -141,7 +141,7 @@ def build_options(
         raise UsageError("--jobs and --limit take a number from 0 upwards", "see --help")
     return BuildOptions(
         features=features,
-        jobs=args.jobs or config.jobs or os.cpu_count() or 1,
+        jobs=args.jobs or config.jobs or processors(),
         submodules=tuple(modules),
         each=each,
         limit=limit,
@@ -165,6 +165,8 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
         raise UsageError("TAG is missing", "such as: patchgen build v5.2.0")
     if args.each and args.pristine:
         raise UsageError("--each is about the series, --pristine is without it", "give one of them")
+    if args.upto is not None and args.pristine:
+        raise UsageError("--upto is about the series, --pristine is without it", "give one of them")
     subject = _subject(args, config, ui, args.pristine)
     if args.each:
         from patchgen.build.each import build_each

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from patchgen.build.whole import build_subject
 from patchgen.commands import build as command
 from patchgen.config import Config
 from patchgen.errors import UsageError
+from patchgen.processors import processors
 from tests.unit.build_helpers import QuietUi, Work, make_tree, seal
 
 DEFAULTS = {
@@ -53,6 +53,7 @@ def test_packages_are_one_line_for_a_shell() -> None:
         {"submodule": ["ui/keycodemapdb"]},
         {"jobs": -1},
         {"limit": -2},
+        {"pristine": True, "upto": 2},
     ],
 )
 def test_wrong_use(changes: dict[str, object]) -> None:
@@ -63,7 +64,7 @@ def test_wrong_use(changes: dict[str, object]) -> None:
 def test_jobs_by_option_then_configuration_then_machine() -> None:
     assert command.build_options(args(jobs=3), Config(jobs=5), "full").jobs == 3
     assert command.build_options(args(), Config(jobs=5), "full").jobs == 5
-    assert command.build_options(args(), Config(), "full").jobs == os.cpu_count()
+    assert command.build_options(args(), Config(), "full").jobs == processors()
 
 
 def test_text_of_a_build(tmp_path: Path) -> None:
