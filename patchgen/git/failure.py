@@ -25,8 +25,9 @@ _FIXES = {
     "Permission denied": "mend the permissions of {where}, or use a place of your own",
 }
 _DAMAGE = re.compile(
-    r"does not match index|is corrupt|inflate: |not a git repository|unable to read (?:tree|sha1)"
-    r"|bad object|bad config|packfile .* (?:cannot be|is far too|claims)|object file .* is empty"
+    r"does not match index|is corrupt|inflate: |not a git repository"
+    r"|unable to read (?:tree|sha1|[0-9a-f]{40})|bad object|bad config"
+    r"|packfile .* (?:cannot be|is far too|claims)|object file .* is empty"
     r"|hash mismatch|missing (?:blob|tree|commit)|could not parse|Invalid revision range"
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from patchgen.errors import GitFailed, ObjectsMissing
+from patchgen.git.failure import git_failure
 from patchgen.git.repo import Repo, git_environment
+
+_COMPLAINT = re.compile(r"^(?:error|fatal): ", re.MULTILINE)
 
 
 class ObjectReader:
@@ -153,17 +157,19 @@ class CommitFiles:
                 raise _unreadable(f"{self._commit}:{path}")
 
     def grep(self, word: str) -> tuple[str, ...]:
-        """Paths of the C files that hold *word* as a whole word, sorted."""
-        done = self._repo.git(
-            "grep", "-l", "-w", "-F", "-e", word, self._commit, "--", "*.c", "*.h", check=False
-        )
+        """Paths of the C files that hold *word* as a whole word, sorted.
+
+        :raise GitFailed: git could not look into all of them
+        """
+        args = ("grep", "-l", "-z", "-w", "-F", "-e", word, self._commit, "--", "*.c", "*.h")
+        done = self._repo.git(*args, check=False)
+        said = done.stderr.decode("utf-8", "replace")
+        # 1 is what git returns if it found nothing, and if it could not read a file as well.
+        if done.returncode > 1 or done.returncode < 0 or _COMPLAINT.search(said):
+            raise git_failure("grep", said, done.returncode, str(self._repo.git_dir))
         prefix = f"{self._commit}:"
-        return tuple(
-            sorted(
-                line.removeprefix(prefix)
-                for line in done.stdout.decode("utf-8", "surrogateescape").splitlines()
-            )
-        )
+        found = done.stdout.decode("utf-8", "surrogateescape").split("\0")
+        return tuple(sorted(line.removeprefix(prefix) for line in found if line))
 
     def modes(self, paths: list[str]) -> dict[str, str]:
         """Path -> git mode (``100644``, ``100755``) of those *paths* that the commit has."""

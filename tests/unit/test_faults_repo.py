@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from patchgen.cli import run
+from patchgen.errors import RepoDamaged
+from patchgen.git.objects import CommitFiles
+from patchgen.git.repo import Repo
 from tests.fakeqemu import fake_tree
 from tests.minirepo import git, make_repo
 from tests.unit.fault_help import (
@@ -24,6 +27,7 @@ from tests.unit.fault_help import (
     said,
     told,
 )
+from tests.unit.test_cli import checked
 
 BRANCH = f"cpr/{TAG}"
 
@@ -94,6 +98,36 @@ def test_clone_that_lacks_objects(repo: Path, capsys: pytest.CaptureFixture[str]
         assert f"patchgen: {code}: " in captured or "patchgen: PG122: " in captured, captured
         assert "patchgen: fix: " in captured and "Traceback" not in captured
     assert f"refs/heads/{BRANCH}" not in refs(repo)
+
+
+def test_search_through_a_clone_that_lacks_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What git grep finds, what it finds nothing of, and what it cannot read are told apart."""
+    files = fake_tree(ERA)
+    # What vl.c held has gone to a file that only a search finds; nothing but that reads the other.
+    moved = {ERA.vl: b"int nothing;\n", "new/main.c": files[ERA.vl]}
+    repo = make_repo(tmp_path / "qemu", {**files, **moved, "other/ü b.c": b"int other;\n"}, TAG)
+    with CommitFiles(Repo.discover(repo), "HEAD") as there:
+        assert there.grep("other") == ("other/ü b.c",)
+        assert there.grep("is_nowhere") == there.grep("othe") == ()
+    assert apply(repo) == 0
+    assert "new/main.c" in git(repo, "diff", "--name-only", TAG, BRANCH)
+    git(repo, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    capsys.readouterr()
+    name = git(repo, "rev-parse", "HEAD:other/ü b.c")
+    path = repo / ".git/objects" / name[:2] / name[2:]
+    path.unlink()
+    with CommitFiles(Repo.discover(repo), "HEAD") as there, pytest.raises(RepoDamaged) as caught:
+        there.grep("is_nowhere")
+    assert name in caught.value.message
+    assert apply(repo) == 2
+    assert name in said(capsys, "PG123")
+    assert BRANCH not in git(repo, "branch", "--list")
+    assert run(["matrix", TAG, "--repo", str(repo), "--json"]) == 1
+    cells = checked("matrix", capsys.readouterr().out)["result"]["cells"]
+    codes = {cell["error"]["code"] for cell in cells if cell["error"]}
+    assert codes == {"PG123"}
 
 
 def test_submodule_checkout(repo: Path, tmp_path: Path) -> None:
