@@ -110,8 +110,23 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         ):
             value = getattr(self, name)
             if value not in (None, False, (), {}):
-                parts.append(f"{spelled} {value}")
+                parts.append(f"{spelled} {_in_toml(value)}")
         return ", ".join(parts)
+
+
+def _in_toml(value: str | bool | tuple[str, ...] | dict[str, str]) -> str:
+    """A narrowing's value as a series file has it; one name or text goes without its quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_quoted(text)}' for name, text in value.items())} }}"
+    return f"[{', '.join(map(_quoted, value))}]"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'
 
 
 KINDS = (

@@ -105,6 +105,30 @@ def test_pg352_not_found() -> None:
     assert [c.name for c in told.candidates] == ["a"]
 
 
+def test_an_anchor_is_told_in_the_words_of_the_series_file() -> None:
+    """Golden: each kind of value that narrows one, names and texts without quotes."""
+    rule = Edit(
+        why="r",
+        file="a.c",
+        at=At(
+            call="zz",
+            arguments={"0": "invtsc_mig_blocker", "2": '"x"'},
+            inside=("one", "two"),
+            outside=("three",),
+            checked=True,
+        ),
+        count=">= 1",
+        replace="y()",
+    )
+    words = (
+        """call zz, arguments { 0 = "invtsc_mig_blocker", 2 = '"x"' }, inside ["one", "two"], """
+        'outside ["three"], checked true'
+    )
+    told = drift(rule)
+    assert (told.anchor, told.reason) == (words, f"{words} is not there")
+    assert str(At(function="f", if_="a == b", part="else")) == "function f, if a == b, part else"
+
+
 def test_pg353_ambiguous() -> None:
     on = tree(a__c=FILES["a.c"] + b"\n" + FILES["a.c"])
     assert drift(FUNCTION, on).code == "PG353"
