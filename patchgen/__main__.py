@@ -14,8 +14,9 @@ def main() -> int:
         signals.install()
         return _main()
     except KeyboardInterrupt as exc:
-        print(signals.told(exc), file=sys.stderr)
-        return 130
+        from patchgen.cli import interrupted
+
+        return interrupted(sys.argv[1:], exc)
 
 
 def _main() -> int:

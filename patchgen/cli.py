@@ -17,11 +17,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from patchgen import __version__
-from patchgen.errors import PatchgenError, UsageError
+from patchgen.errors import Interrupted, OutputError, PatchgenError, UsageError
 from patchgen.signals import told
+from patchgen.ui import Ui, say
 
 COMMANDS: dict[str, str] = {
     "apply": "put the series on a QEMU tag, as a branch of commits",
@@ -72,34 +74,82 @@ def _envelope(command: str, body: dict[str, Any]) -> str:
     return msgspec.json.format(encoded, indent=2).decode("utf-8")
 
 
+class _Answer:
+    """The JSON object of this run.
+
+    :ivar begun: whether it was written, or a part of it: there is never a second
+    """
+
+    begun = False
+
+
+def _put(text: str, *, end: str = "\n") -> None:
+    """Write to standard output at once.
+
+    :raise OutputError: that is not possible
+    """
+    try:
+        print(text, end=end, flush=True)
+    except OSError as exc:
+        # What is left in the buffer would fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            raise OutputError(
+                f"standard output cannot be written: {exc.strerror}", "send it to another place"
+            ) from exc
+        # The reader (a pager, head) left: not an error, but nothing more to say.
+
+
+def _put_object(text: str) -> None:
+    _Answer.begun = True
+    _put(text)
+
+
 def _report(exc: PatchgenError, command: str, as_json: bool) -> int:
-    if as_json:
+    if as_json and not _Answer.begun:
         error = {"code": exc.code, "message": exc.message, "fix": exc.fix, "detail": exc.detail}
-        print(_envelope(command, {"ok": False, "error": error}))
-        return exc.exit_code
+        with suppress(OutputError):
+            _put_object(_envelope(command, {"ok": False, "error": error}))
+            return exc.exit_code
     if exc.detail:
-        print(exc.detail.rstrip("\n"), file=sys.stderr)
-    print(f"patchgen: {exc.code}: {exc.message}", file=sys.stderr)
-    print(f"patchgen: fix: {exc.fix}", file=sys.stderr)
+        say(exc.detail.rstrip("\n"))
+    say(f"patchgen: {exc.code}: {exc.message}")
+    say(f"patchgen: fix: {exc.fix}")
     return exc.exit_code
+
+
+def interrupted(argv: Sequence[str], exc: KeyboardInterrupt) -> int:
+    """Say that the command line *argv* was interrupted; returns the exit code."""
+    if "--json" not in argv or _Answer.begun:
+        say(told(exc))
+        return Interrupted.exit_code
+    # The standard library's: what was interrupted may have been the import of another.
+    import json
+
+    said = {"message": told(exc, ""), "fix": "run it again", "detail": ""}
+    error = {"ok": False, "error": {"code": Interrupted.code, **said}}
+    head = {"command": _chosen(argv) or "", "version": __version__}
+    with suppress(OutputError):
+        _put_object(json.dumps({**head, **error}, indent=2))
+    return Interrupted.exit_code
+
+
+def _chosen(argv: Sequence[str]) -> str | None:
+    words = [word for word in argv if not word.startswith("-")]
+    return words[0] if words and words[0] in COMMANDS else None
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); returns the exit code. Never raises."""
-    words = [word for word in argv if not word.startswith("-")]
-    chosen = words[0] if words and words[0] in COMMANDS else None
+    chosen = _chosen(argv)
     as_json = "--json" in argv
+    _Answer.begun = False
     try:
         return _run(argv, chosen)
     except PatchgenError as exc:
         return _report(exc, chosen or "", as_json)
     except KeyboardInterrupt as exc:
-        print(told(exc), file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (a pager, head) left: not an error, but nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return interrupted(argv, exc)
     except Exception as exc:
         from patchgen.errors import InternalError
         from patchgen.storage import storage_error
@@ -117,8 +167,6 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str], chosen: str | None) -> int:
     args = _parser(chosen).parse_args(argv)
-    from patchgen.ui import Ui
-
     command = importlib.import_module(f"patchgen.commands.{args.command}")
     record = command.run(args, Ui(quiet=args.quiet))
     code: int = command.exit_code(record)
@@ -126,10 +174,7 @@ def _run(argv: Sequence[str], chosen: str | None) -> int:
         import msgspec
 
         result = msgspec.to_builtins(record, enc_hook=str)
-        print(_envelope(args.command, {"ok": code == 0, "result": result}))
-    else:
-        out = command.text(record)
-        if out:
-            print(out, end="" if out.endswith("\n") else "\n")
-    sys.stdout.flush()
+        _put_object(_envelope(args.command, {"ok": code == 0, "result": result}))
+    elif out := command.text(record):
+        _put(out, end="" if out.endswith("\n") else "\n")
     return code

@@ -9,6 +9,7 @@
     |-- DriftError     exit 3   an anchor of the series is not in this tree as expected (PG35x)
     |-- BuildError     exit 4   configure or the compiler failed, something is missing (PG4xx)
     |-- CheckError     exit 5   a check failed (PG5xx)
+    |-- Interrupted    exit 130 Ctrl-C, SIGTERM or SIGHUP (PG6xx)
     `-- InternalError  exit 1   a bug in patchgen (PG9xx)
 
 An error is one line of message and one line of fix. Codes are stable: they are never reused.
@@ -340,6 +341,16 @@ class GateUnavailable(CheckError):
     """A gate of `export` cannot be run here."""
 
     code = "PG510"
+
+
+# --- asked to end: PG6xx ----------------------------------------------------------------------
+
+
+class Interrupted(PatchgenError):
+    """Ctrl-C, SIGTERM or SIGHUP ended the command."""
+
+    code = "PG600"
+    exit_code = 130
 
 
 # --- internal: PG9xx --------------------------------------------------------------------------

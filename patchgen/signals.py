@@ -62,7 +62,7 @@ def install() -> None:
             signal.signal(number, _handler)
 
 
-def told(exc: KeyboardInterrupt) -> str:
+def told(exc: KeyboardInterrupt, who: str = "patchgen: ") -> str:
     """What a user reads of it, one line."""
     name = str(exc)
-    return f"patchgen: interrupted{f' ({name})' if name and name != 'SIGINT' else ''}"
+    return f"{who}interrupted{f' ({name})' if name and name != 'SIGINT' else ''}"

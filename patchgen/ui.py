@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+def say(text: str) -> None:
+    """Write a line to standard error; where nobody reads that, the work goes on all the same."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # What is left in the buffer would fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class Meter(Protocol):
@@ -72,11 +82,11 @@ class Ui:
     def step(self, text: str) -> None:
         """Say what is being done now, one line."""
         if not self.quiet:
-            print(f"  {text}", file=sys.stderr, flush=True)
+            say(f"  {text}")
 
     def warn(self, text: str) -> None:
         """Say what the user should know though the command goes on, one line."""
-        print(f"patchgen: warning: {text}", file=sys.stderr, flush=True)
+        say(f"patchgen: warning: {text}")
 
     @contextmanager
     def progress(self, title: str, total: float | None = None) -> Iterator[Meter]:

@@ -17,6 +17,7 @@ from typing import IO
 
 from patchgen.errors import GitMissing, NoIdentity, NotARepo
 from patchgen.git.failure import git_failure
+from patchgen.signals import held
 
 # A user's hooks, signing and paging must not run for objects that patchgen makes; advice and
 # translations would make messages unpredictable.
@@ -84,14 +85,7 @@ def run_git(
     full_env = git_environment(env or {})
     try:
         with _as_file(stdin) as source:
-            done = subprocess.run(
-                ["git", *args],
-                cwd=cwd,
-                env=full_env,
-                stdin=source,
-                capture_output=True,
-                check=False,
-            )
+            done = _run(["git", *args], cwd, full_env, source)
     except FileNotFoundError as exc:
         raise GitMissing("git is not installed", "install the package git") from exc
     if check and done.returncode != 0:
@@ -99,6 +93,29 @@ def run_git(
         verb, where = _verb(args)
         raise git_failure(verb, said, done.returncode, where or str(cwd or Path.cwd()))
     return done
+
+
+def _run(
+    command: list[str], cwd: Path | None, env: Mapping[str, str], stdin: IO[bytes] | int
+) -> subprocess.CompletedProcess[bytes]:
+    """``subprocess.run``, which an interrupt while the process is being started leaves running."""
+    process: subprocess.Popen[bytes] | None = None
+    pipe = subprocess.PIPE
+    try:
+        with held():
+            process = subprocess.Popen(
+                command, cwd=cwd, env=env, stdin=stdin, stdout=pipe, stderr=pipe
+            )
+        out, err = process.communicate()
+    except BaseException:
+        if process is not None:
+            process.kill()
+        raise
+    finally:
+        if process is not None:
+            with process:  # closes the pipes and waits
+                pass
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @dataclass(frozen=True)

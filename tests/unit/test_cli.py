@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,40 @@ def test_wrong_use_is_one_line_with_a_code_and_one_with_the_fix(
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("number", ["99", "0", "-1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["apply", "v5.2.0"],
+        ["apply", "v5.2.0", "--dry-run"],
+        ["build", "v5.2.0"],
+        ["build", "v5.2.0", "--each"],
+        ["check", "v5.2.0"],
+        ["export", "v5.2.0", "-o", "out"],
+        ["matrix", "v5.2.0", "v5.1.0"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_is_no_patch_is_told_before_anything_is_fetched(
+    words: list[str],
+    number: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Had upstream been asked, it would not have answered, and the cache would be there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATCHGEN_UPSTREAM", f"file://{tmp_path}/nowhere")
+    monkeypatch.setenv("PATCHGEN_CACHE", str(tmp_path / "cache"))
+    argv = [*words, "--source", "upstream"]
+    assert run([*argv, f"--upto={number}"]) == 2
+    assert "patchgen: PG301: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert run(argv) == 2
+    assert "patchgen: PG201: " in capsys.readouterr().err
+    assert [place.name for place in tmp_path.iterdir()] == ["cache"]
+
+
 def test_an_error_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "99", "--json"]) == 2
     data = checked("show", capsys.readouterr().out)
@@ -149,3 +184,37 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("patchgen.commands.list.run", interrupted)
     assert run(["list"]) == 130
+
+
+def test_an_interrupt_while_the_object_is_written_gives_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(text: str, **_: object) -> None:
+        sys.stdout.write(text[:10])
+        raise KeyboardInterrupt("SIGTERM")
+
+    monkeypatch.setattr("patchgen.cli._put", cut)
+    assert run(["list", "--json"]) == 130
+    said = capsys.readouterr()
+    assert said.out == '{\n  "comma'
+    assert said.err == "patchgen: interrupted (SIGTERM)\n"
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "99"]], ids=" ".join)
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+def test_output_that_cannot_be_written_or_that_nobody_reads(
+    words: list[str], more: list[str]
+) -> None:
+    command = [sys.executable, "-m", "patchgen", *words, *more]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    code = "PG130" if words == ["list"] else "PG301"
+    assert done.returncode == 2, done.stderr
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [code, "fix"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        both = subprocess.run(command, stdout=pipe, stderr=pipe, check=False)
+        out = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert both.returncode == out.returncode == (0 if words == ["list"] else 2)
+    assert "Exception" not in out.stderr and "Traceback" not in out.stderr

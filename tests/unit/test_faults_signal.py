@@ -28,6 +28,7 @@ from tests.unit.fault_help import (
     stub,
     until,
 )
+from tests.unit.test_cli import checked
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -47,7 +48,10 @@ def _as_in_a_terminal() -> None:
 def interrupted(
     argv: list[str], number: signal.Signals, ready: Callable[[], bool], marked: Marked
 ) -> None:
-    """Send the signal once *ready*; check what is said, and that no process is left."""
+    """Send the signal once *ready*; check what is said, and that no process is left.
+
+    With ``--json`` among *argv* it is one object that fits the command's schema.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "patchgen", *argv],
         env=environment(),
@@ -69,9 +73,17 @@ def interrupted(
         process.kill()
     assert process.returncode == 130, err
     name = "" if number == signal.SIGINT else f" ({number.name})"
-    assert out == ""
-    last = err.splitlines()[-1]
-    assert last == f"patchgen: interrupted{name}", err
+    if "--json" in argv:
+        answer = checked(argv[0], out)
+        assert answer["ok"] is False
+        assert (answer["error"]["code"], answer["error"]["message"]) == (
+            "PG600",
+            f"interrupted{name}",
+        )
+        assert answer["error"]["fix"]
+    else:
+        assert out == ""
+        assert err.splitlines()[-1] == f"patchgen: interrupted{name}", err
     assert "Traceback" not in err and "Exception" not in err, err
     marked.gone()
 
@@ -79,19 +91,24 @@ def interrupted(
 def slow(word: str, started: Path) -> str:
     """A git that never ends with *word* among its arguments; what talks to servers has helpers."""
     real = shutil.which("git")
-    sleep = "exec sleep 600" if word == "fast-import" else "sleep 600 & wait"
+    sleep = "exec sleep 600" if word in ("fast-import", "rev-parse") else "sleep 600 & wait"
     return f'case " $* " in *" {word} "*) touch {started}; {sleep};; esac\nexec {real} "$@"'
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
 def test_apply(
-    number: signal.Signals, tmp_path: Path, marked: Marked, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    more: list[str],
+    tmp_path: Path,
+    marked: Marked,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     repo, scratch = fake_repo(tmp_path / "qemu"), tmp_path / "tmp"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     before, started = refs(repo), tmp_path / "started"
-    argv = ["apply", TAG, "--repo", str(repo)]
+    argv = ["apply", TAG, "--repo", str(repo), *more]
     with stub(tmp_path / "stub", "git", slow("fast-import", started), monkeypatch):
         interrupted(argv, number, started.exists, marked)
     assert refs(repo) == before
@@ -169,6 +186,41 @@ def test_build(
     done = patchgen(*argv)
     assert done.returncode == 0, done.stderr
     assert ": built," in done.stdout
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("words", [["apply", TAG], ["matrix", TAG, "--jobs=2"], ["verify", TAG]])
+def test_objects_of_other_commands(
+    words: list[str],
+    number: signal.Signals,
+    tmp_path: Path,
+    marked: Marked,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While imports are under way, or git answers: what comes is one object all the same."""
+    repo, started = fake_repo(tmp_path / "qemu"), tmp_path / "started"
+    with stub(tmp_path / "stub", "git", slow("rev-parse", started), monkeypatch):
+        argv = [*words, "--repo", str(repo), "--json", "--quiet"]
+        interrupted(argv, number, started.exists, marked)
+
+
+def test_before_the_command_line_is_read() -> None:
+    """The import of what reads it is interrupted: one object."""
+    code = (
+        "import builtins, os, signal, sys\nreal, sent = __import__, []\n"
+        "def slow(name, *rest):\n"
+        "    if name == 'argparse' and not sent:\n"
+        "        sent.append(os.kill(os.getpid(), signal.SIGTERM))\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = slow\nsys.argv = ['patchgen', 'list', '--json']\n"
+        "from patchgen.__main__ import main\nsys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert checked("list", done.stdout.decode())["error"]["message"] == "interrupted (SIGTERM)"
+    assert done.stderr == b""
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
