@@ -53,6 +53,7 @@ class ExportRecord:
     :ivar head, tree: what ``git am`` of them gives: our last commit, and the tree
     :ivar state: what became of the branch: ``created``, ``replaced``, ``unchanged``
     :ivar posting: version of the mails, from 1
+    :ivar crlf: lines of the mails end in CR LF, so that ``git am`` needs ``--keep-cr``
     :ivar mbox: the file that holds all mails; empty where nothing was written
     :ivar mails: empty where a gate failed, since nothing was written then
     :ivar removed: mails of an earlier export of that version that went
@@ -71,6 +72,7 @@ class ExportRecord:
     tree: str
     directory: Path
     posting: int
+    crlf: bool
     mbox: str
     gates: tuple[GateResult, ...]
     mails: tuple[Mail, ...]
@@ -227,6 +229,7 @@ def _export(
         record.tree,
         directory,
         letter.version,
+        any(b"\r\n" in mail.content for mail in mails),
         "",
         (),
         (),
@@ -339,7 +342,8 @@ def text(record: ExportRecord) -> str:
     )
     place = shlex.quote(str(record.directory))
     first = "[0-9]" if record.posting == 1 else f"v{record.posting}-"
-    lines.append(f"git am --empty=drop {place}/{first}*.patch")
+    keep = " --keep-cr" if record.crlf else ""
+    lines.append(f"git am --empty=drop{keep} {place}/{first}*.patch")
     return "\n".join(lines)
 
 

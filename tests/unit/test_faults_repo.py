@@ -254,7 +254,7 @@ def test_bytes_that_are_no_utf8_in_touched_files(tmp_path: Path) -> None:
     assert git(odd, "rev-parse", "HEAD^{tree}") == git(odd, "rev-parse", f"{BRANCH}^{{tree}}")
 
 
-def test_lines_that_end_in_crlf(tmp_path: Path) -> None:
+def test_lines_that_end_in_crlf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is put into such a file ends in CR LF as well; a file that mixes them stays so."""
     files = fake_tree(ERA)
     names = (
@@ -275,6 +275,20 @@ def test_lines_that_end_in_crlf(tmp_path: Path) -> None:
         expected = old + b"/* the end */\r\n" if name == ERA.vl else old.replace(b"\n", b"\r\n")
         assert new == expected, name
     assert apply(odd) == 0
+    # The mails: the command that is printed gives the tree, and without --keep-cr it would not.
+    capsys.readouterr()
+    for repo, out in ((plain, tmp_path / "plain out"), (odd, tmp_path / "odd out")):
+        words = ["--no-gate", "all", "--repo", str(repo), "-o", str(out)]
+        assert run(["export", TAG, *words]) == 0
+        command = capsys.readouterr().out.splitlines()[-1]
+        assert ("--keep-cr" in command) == (repo is odd)
+        git(repo, "checkout", "-q", "--detach", TAG)
+        if repo is odd:
+            without = command.replace(" --keep-cr", "")
+            assert subprocess.run(without, shell=True, cwd=repo, check=False).returncode != 0
+            git(repo, "am", "--abort")
+        subprocess.run(command, shell=True, cwd=repo, check=True)
+        assert git(repo, "rev-parse", "HEAD^{tree}") == git(repo, "rev-parse", f"{BRANCH}^{{tree}}")
 
 
 def test_no_network_and_no_upstream(
