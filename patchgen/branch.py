@@ -98,7 +98,8 @@ class BranchRecord:
 class Wish:
     """What a user wants of the branch.
 
-    :ivar branch: its name without ``refs/heads/``; empty means ``cpr/TAG``
+    :ivar branch: its name without ``refs/heads/``; empty means ``cpr/TAG``, or ``cpr/`` and the
+        first digits of the commit's id where TAG cannot be in a name
     :ivar worktree: directory to check it out in, or ``None``
     :ivar private: no branch of the user's, but a ref that only patchgen uses
     :ivar credit: who is named in the commits; its sign-off counts as *signoff* does
@@ -124,10 +125,12 @@ def make_branch(base: Base, series: Series, wish: Wish) -> BranchRecord:
     :raise GitFailed: the repository cannot be written
     """
     repo = base.repo
-    branch = wish.branch or f"cpr/{base.tag}"
+    # Not all that names a commit can be a part of a name: HEAD~1.
+    tag = base.tag if _good_name(repo, f"cpr/{base.tag}") else base.commit[:12]
+    branch = wish.branch or f"cpr/{tag}"
     if not _good_name(repo, branch):
         raise UsageError(f"{branch!r} is no name for a branch", "choose another with --branch")
-    ref = f"refs/patchgen/build/{base.tag}" if wish.private else f"refs/heads/{branch}"
+    ref = f"refs/patchgen/build/{tag}" if wish.private else f"refs/heads/{branch}"
     place = _worktree_place(repo, ref, wish.worktree) if wish.worktree else None
     author = repo.identity()
     credit = replace(wish.credit, signoff=wish.signoff or wish.credit.signoff)

@@ -49,6 +49,21 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"see `{self.prog} --help`")
 
 
+def _arguments(argv: Sequence[str], chosen: str | None) -> argparse.Namespace:
+    if chosen is None and argv and not argv[0].startswith("-"):
+        from difflib import get_close_matches
+
+        near = get_close_matches(argv[0], COMMANDS, 1)
+        fix = f"`patchgen {near[0]}`, perhaps" if near else "see `patchgen --help`"
+        raise UsageError(f"{argv[0]} is no command", fix)
+    args, more = _parser(chosen).parse_known_args(argv)
+    if more:
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(more)}", f"see `patchgen {args.command} --help`"
+        )
+    return args
+
+
 def _parser(chosen: str | None) -> _Parser:
     parser = _Parser(
         prog="patchgen",
@@ -166,7 +181,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str], chosen: str | None) -> int:
-    args = _parser(chosen).parse_args(argv)
+    args = _arguments(argv, chosen)
     command = importlib.import_module(f"patchgen.commands.{args.command}")
     record = command.run(args, Ui(quiet=args.quiet))
     code: int = command.exit_code(record)

@@ -69,6 +69,8 @@ def write_files(directory: Path, files: Mapping[str, bytes], *, force: bool, ui:
     """
     directory = Path(os.path.abspath(directory))  # noqa: PTH100  (resolve() would follow links)
     new = not directory.exists()
+    if not new and not directory.is_dir():
+        raise OutputError(f"{directory} is no directory", "give one with -o, or a new name")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory, ui), _passing(directory) as passing:

@@ -161,6 +161,13 @@ def load_eras() -> tuple[Era, ...]:
     return tuple(eras)
 
 
+def module_names() -> tuple[str, ...]:
+    """What a submodule may be called, by its path in any era or by its name alone."""
+    modules = [module for era in load_eras() for module in era.module]
+    both = [*(module.path for module in modules), *(module.name for module in modules)]
+    return tuple(dict.fromkeys(both))
+
+
 def select_era(files: TreeFiles) -> Era:
     """The era whose probes hold for the tree.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchgen.background import Background
 from patchgen.config import load_config
-from patchgen.source.options import add_source_options
+from patchgen.source.options import add_source_options, given, given_path
 from patchgen.source.resolve import resolve
 from patchgen.ui import Ui
 
@@ -29,9 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tag", metavar="TAG", help="a tag, a branch or a commit id of QEMU")
     add_source_options(parser)
     parser.add_argument("--upto", type=int, metavar="N", help="only the patches 1 to N")
-    parser.add_argument("--branch", default="", metavar="NAME", help="default: cpr/TAG")
     parser.add_argument(
-        "--worktree", type=Path, metavar="DIR", help="check the branch out in DIR, a new directory"
+        "--branch", type=given, metavar="NAME", default=None, help="default: cpr/TAG"
+    )
+    parser.add_argument(
+        "--worktree",
+        type=given_path,
+        metavar="DIR",
+        help="check the branch out in DIR, a new directory",
     )
     parser.add_argument("--signoff", action="store_true", help="add your Signed-off-by")
     parser.add_argument(
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace, ui: Ui) -> BranchRecord:
     series = engine.result()
     from patchgen.branch import Wish, make_branch
 
-    wish = Wish(args.branch, args.worktree, args.signoff, args.force, args.dry_run, args.diff)
+    wish = Wish(args.branch or "", args.worktree, args.signoff, args.force, args.dry_run, args.diff)
     return make_branch(base, series, wish)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchgen.build.eras import module_names
 from patchgen.build.record import BuildOptions, BuildRecord, EachRecord
 from patchgen.build.subject import BuildSubject, SubjectPatch, subject_of
 from patchgen.config import Config, load_config
@@ -26,6 +27,8 @@ class PackagesRecord:
     set: str
     packages: tuple[str, ...]
 
+
+LIMIT = 40
 
 Record = BuildRecord | EachRecord | PackagesRecord
 
@@ -58,9 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit",
         type=int,
-        default=40,
         metavar="N",
-        help="--each: at most N objects per commit that only include what it touches (default 40)",
+        help="--each: at most N objects per commit that only include what it touches "
+        f"(default {LIMIT})",
     )
     parser.add_argument(
         "--packages", action="store_true", help="print the Debian packages of the build, and stop"
@@ -132,13 +135,22 @@ def build_options(
     :raise UsageError: an option makes no sense
     """
     modules = []
+    names = module_names() if args.submodule else ()
     for one in args.submodule:
         name, equals, place = one.partition("=")
         if not equals or not place:
             raise UsageError(f"--submodule {one}: no PLACE", "--submodule ui/keycodemapdb=DIR")
+        if name not in names:
+            raise UsageError(
+                f"--submodule {one}: no build needs a submodule {name}",
+                f"those that can be given: {', '.join(names)}",
+            )
         modules.append((name, place))
     if args.jobs < 0 or limit < 0:
-        raise UsageError("--jobs and --limit take a number from 0 upwards", "see --help")
+        raise UsageError(
+            "--jobs and --limit take a number from 0 upwards",
+            f"see `patchgen {args.command} --help`",
+        )
     return BuildOptions(
         features=features,
         jobs=args.jobs or config.jobs or processors(),
@@ -156,7 +168,8 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
     """
     config = load_config()
     features = "minimal" if args.minimal else "full"
-    options = build_options(args, config, features, args.each or "objects", args.limit)
+    limit = LIMIT if args.limit is None else args.limit
+    options = build_options(args, config, features, args.each or "objects", limit)
     if args.packages:
         from patchgen.build.features import packages_of
 
@@ -165,6 +178,8 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
         raise UsageError("TAG is missing", "such as: patchgen build v5.2.0")
     if args.each and args.pristine:
         raise UsageError("--each is about the series, --pristine is without it", "give one of them")
+    if args.limit is not None and args.each != "objects":
+        raise UsageError("--limit is for the objects of --each", "leave it out, or add --each")
     if args.upto is not None and args.pristine:
         raise UsageError("--upto is about the series, --pristine is without it", "give one of them")
     subject = _subject(args, config, ui, args.pristine)

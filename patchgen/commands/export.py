@@ -15,7 +15,7 @@ from patchgen.commits import Credit
 from patchgen.config import Config, load_config
 from patchgen.errors import NotAnAuthor, UsageError
 from patchgen.gates.record import Gate, GateResult, GateState
-from patchgen.source.options import add_source_options
+from patchgen.source.options import add_source_options, given_path
 from patchgen.source.resolve import Base, resolve
 from patchgen.ui import Ui
 
@@ -90,7 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("tag", metavar="TAG", help="a tag, a branch or a commit id of QEMU")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="where the mails go"
+        "-o", "--output", type=given_path, required=True, metavar="DIR", help="where the mails go"
     )
     parser.add_argument(
         "-v", "--reroll-count", type=int, default=1, metavar="N", help="version of the mails"

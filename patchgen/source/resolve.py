@@ -28,7 +28,14 @@ from patchgen.git.failure import damaged
 from patchgen.git.repo import Repo
 from patchgen.paths import cache_dir
 from patchgen.source.cache import cache_path, cached_repo
-from patchgen.source.tags import KnownTag, file_version, known_commit, known_tags, release_key
+from patchgen.source.tags import (
+    KnownTag,
+    file_version,
+    known_commit,
+    known_tags,
+    release_key,
+    tag_of,
+)
 from patchgen.ui import Ui
 
 _MAIN_FILES = ("vl.c", "softmmu/vl.c", "system/vl.c")
@@ -83,6 +90,10 @@ def resolve(tag: str, *, repo: str | None, source: str | None, config: Config, u
     """
     if not tag or tag.startswith("-") or any(ord(x) <= 32 or x == "\x7f" for x in tag):
         raise UnknownTag(f"{tag!r} is no tag, branch or commit id", "give one such as v5.2.0")
+    if ".." in tag:
+        raise UnknownTag(
+            f"{tag} is a range, not one commit", "`patchgen matrix` takes tags and patterns: 'v6.*'"
+        )
     if repo is not None and source not in (None, "repo"):
         raise UsageError(
             f"--repo and --source {source} name two places", "give one of the two options"
@@ -127,11 +138,11 @@ def resolve(tag: str, *, repo: str | None, source: str | None, config: Config, u
 
 def _unavailable(tag: str, missed: list[_Miss], *, repo: str | None) -> PatchgenError:
     """The one line that names every place tried and why it has nothing."""
-    known = f"v{tag}" in known_tags()
+    spelled = tag_of(tag.lower().removeprefix("v"))
     tried = "; ".join(f"{miss.place}: {miss.reason}" for miss in missed)
     kind = UnknownTag if all(miss.answered for miss in missed) else SourceUnavailable
-    if known:
-        fix = f"the tag is spelled v{tag}"
+    if spelled in known_tags() and spelled != tag:
+        fix = f"the tag is spelled {spelled}"
     elif repo is not None:
         fix = f"fetch {tag} into that repository, or leave out --repo to take it from elsewhere"
     elif kind is UnknownTag:

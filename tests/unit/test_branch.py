@@ -193,6 +193,13 @@ def test_a_name_that_is_no_branch(repo: Path) -> None:
         apply(repo, Wish(branch="a..b"))
 
 
+def test_a_commit_by_a_word_that_is_no_name(repo: Path) -> None:
+    base = base_of(repo, "HEAD~0")
+    record = require_branch(base, two_patches(), True, Ui(quiet=True))
+    assert record.branch == f"cpr/{base.commit[:12]}"
+    assert git(repo, "rev-parse", record.branch) == record.head
+
+
 def test_drift_writes_nothing_and_tells_all(repo: Path) -> None:
     good, bad = (
         two_patches().entries[1],

@@ -68,6 +68,11 @@ def test_version_and_help_import_nothing_heavy() -> None:
         (["apply", "v5.2.0", "--nonsense"], "PG101", 2),
         (["apply", "v5.2.0", "--upto", "x"], "PG101", 2),
         (["apply", "v5.2.0", "--upto", "99"], "PG301", 2),
+        (["apply", "v5.2.0", "--repo", ""], "PG101", 2),
+        (["apply", "v5.2.0", "--branch="], "PG101", 2),
+        (["apply", "v5.2.0", "--worktree", ""], "PG101", 2),
+        (["export", "v5.2.0", "-o", ""], "PG101", 2),
+        (["matrix", "v5.2.0..v6.0.0"], "PG113", 2),
         (["show", "0"], "PG301", 2),
         (["apply", "v5.2.0", "--repo", "/nowhere/at/all"], "PG111", 2),
     ],
@@ -116,6 +121,33 @@ def test_a_number_that_is_no_patch_is_told_before_anything_is_fetched(
     assert run(argv) == 2
     assert "patchgen: PG201: " in capsys.readouterr().err
     assert [place.name for place in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "fix"),
+    [
+        (["aply", "v5.2.0"], "`patchgen apply`, perhaps"),
+        (["frobnicate"], "see `patchgen --help`"),
+        (["apply", "v5.2.0", "v5.1.0"], "see `patchgen apply --help`"),
+        (["support", "--upto", "3"], "see `patchgen support --help`"),
+    ],
+)
+def test_the_fix_of_a_command_line_that_is_not_understood(
+    argv: list[str], fix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(argv) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"patchgen: fix: {fix}"
+
+
+@pytest.mark.parametrize("tag", ["5.2", "5.2.0", "v5.2", "V5.2.0"])
+def test_a_tag_that_is_spelled_otherwise(
+    tag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo = make_repo(tmp_path / "qemu")
+    assert run(["apply", tag, "--repo", str(repo)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("patchgen: PG113: ")
+    assert said[-1] == "patchgen: fix: the tag is spelled v5.2.0"
 
 
 def test_an_error_as_json(capsys: pytest.CaptureFixture[str]) -> None:
