@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 
 from patchgen.live.transcript import rendered
-from patchgen.live.waiting import LIMIT, Failed
+from patchgen.live.waiting import LIMIT, Failed, until
 
 PROMPT = b"(qemu) "
 COLUMNS = 4000
@@ -115,6 +115,11 @@ class Monitor:
         return bool(self.process.isalive())
 
     def close(self) -> None:
-        """Kill the process if it is still there."""
-        self.process.close(force=True)
+        """Kill the process if it is still there, and see it end."""
+        try:
+            self.process.close(force=True)
+        except pexpect.ExceptionPexpect:
+            # It waits a tenth of a second behind SIGKILL, and a busy host may need more.
+            until(lambda: not self.alive(), "QEMU does not end, though it was killed")
+            self.process.close(force=True)
         self._raw.close()

@@ -16,6 +16,7 @@ from patchgen.cli import run
 from patchgen.engine.series import load_default_series
 from patchgen.live.console import Console
 from patchgen.live.image import DISK_SIZE, counter_guest
+from patchgen.live.monitor import PROMPT, Monitor
 from patchgen.live.observer import STATUS, Observer
 from patchgen.live.refusal import check_reasons
 from patchgen.live.runner import Run, run_one
@@ -232,3 +233,16 @@ def test_console(tmp_path: Path) -> None:
         finally:
             shell.close(force=True)
     assert b"two" in (tmp_path / "raw").read_bytes()
+
+
+def test_a_process_that_takes_its_time_to_end_is_waited_for(tmp_path: Path) -> None:
+    """On a busy host it is still there when the terminal's library has killed it and looks."""
+    script = f"trap '' HUP INT; printf '{PROMPT.decode()}'; while :; do sleep 1; done"
+    for _ in range(5):
+        monitor = Monitor(["/bin/sh", "-c", script], tmp_path, dict(os.environ), tmp_path / "raw")
+        monitor.wait_prompt()
+        monitor.process.ptyproc.delayafterclose = 0
+        monitor.process.ptyproc.delayafterterminate = 0
+        monitor.close()
+        assert not monitor.alive()
+        monitor.close()
