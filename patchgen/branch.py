@@ -208,6 +208,8 @@ def preview(base: Base, series: Series) -> tuple[PatchRecord, str]:
 
 def _good_name(repo: Repo, branch: str) -> bool:
     """Whether git takes the name; only unusual ones are worth asking git about."""
+    if branch == "HEAD":
+        return False  # git branch refuses it, update-ref does not
     if re.fullmatch(r"\w[\w-]*(?:[./]\w[\w-]*)*", branch, re.ASCII) and ".lock" not in branch:
         return True
     return repo.git("check-ref-format", "--branch", branch, check=False).returncode == 0

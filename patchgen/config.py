@@ -43,10 +43,17 @@ def load_config() -> Config:
 
         try:
             config = msgspec.convert(tomllib.loads(data.decode("utf-8")), Config)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as exc:
+        except UnicodeDecodeError as exc:
+            raise ConfigError(
+                f"{path} is not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}",
+                "save it as UTF-8",
+            ) from exc
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
             raise ConfigError(
                 f"{path}: {exc}", f"known keys are {', '.join(Config.__struct_fields__)}"
             ) from exc
+        if config.jobs < 0:
+            raise ConfigError(f"{path}: jobs is {config.jobs}", "a number from 1, or 0 for all")
     changes: dict[str, str] = {}
     if repo := os.environ.get("PATCHGEN_QEMU_REPO"):
         changes["repo"] = repo

@@ -206,7 +206,8 @@ def text(record: Record) -> str:
         for one in record.scenarios:
             lines.append(f"{one.name}: {one.summary}")
             lines += [f"    patch {asked.patch:2}: {asked.why}" for asked in one.asked]
-        lines.append(f"{len(record.scenarios)} scenarios")
+        count = len(record.scenarios)
+        lines.append("1 scenario" if count == 1 else f"{count} scenarios")
         return "\n".join(lines)
     lines = [_line(one) for one in record.scenarios]
     lines.append(

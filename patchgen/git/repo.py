@@ -208,6 +208,9 @@ class Repo:
         """
         done = self.git("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT", check=False)
         ident = done.stdout.decode("utf-8", "replace").strip()
+        said = done.stderr.decode("utf-8", "replace").strip()
+        if "invalid date" in said:
+            raise NoIdentity(f"git cannot date a commit: {said}", "mend or unset GIT_AUTHOR_DATE")
         if done.returncode != 0 or "<" not in ident:
             raise NoIdentity(
                 "git has no name and e-mail address for the commits",

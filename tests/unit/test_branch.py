@@ -189,8 +189,16 @@ def test_no_identity(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_that_is_no_branch(repo: Path) -> None:
-    with pytest.raises(UsageError):
-        apply(repo, Wish(branch="a..b"))
+    for name in ("a..b", "HEAD"):
+        with pytest.raises(UsageError):
+            apply(repo, Wish(branch=name))
+
+
+def test_a_date_that_git_does_not_take(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_DATE", "yesterday's")
+    with pytest.raises(NoIdentity) as caught:
+        apply(repo)
+    assert "GIT_AUTHOR_DATE" in caught.value.fix
 
 
 def test_a_commit_by_a_word_that_is_no_name(repo: Path) -> None:

@@ -193,8 +193,8 @@ def test_a_broken_configuration_file(
 ) -> None:
     config = tmp_path / "config.toml"
     monkeypatch.setenv("PATCHGEN_CONFIG", str(config))
-    for text in ("repo = [", "rep = 'x'", "jobs = 'many'"):
-        config.write_text(text, encoding="utf-8")
+    for text in ("repo = [", "rep = 'x'", "jobs = 'many'", "jobs = -1", "repo = '\xe9'"):
+        config.write_text(text, encoding="latin-1")
         assert run(["apply", "v5.2.0"]) == 2
         assert "PG102" in capsys.readouterr().err
 
