@@ -474,6 +474,15 @@ def _gdbstub(era: Era) -> list[Thing]:
             "static void gdb_sigterm_handler(int signal)",
             ("if (runstate_is_running())", "vm_stop(RUN_STATE_PAUSED);"),
         ),
+        function(
+            "int gdbserver_start(const char *device)",
+            (
+                "if (chr)",
+                f"qemu_chr_fe_set_handlers(&{state}chr, gdb_chr_can_receive,"
+                " gdb_chr_receive, gdb_chr_event, NULL, NULL, NULL, true);",
+            ),
+            "return 0;",
+        ),
     ]  # fmt: skip
 
 
@@ -484,12 +493,26 @@ def _startup(era: Era) -> list[Thing]:
     return [
         *([function("int main(int argc, char **argv)", "return qemu_main(argc, argv);")] * old),
         function(
-            "static const QEMUOption *lookup_opt(int argc, char **argv)", "return find(argv);"
+            "static const QEMUOption *lookup_opt(int argc, char **argv)",
+            "const QEMUOption *popt = find(argv);",
+            "",
+            "return popt;",
         ),
         function(
             f"{head}(int argc, char **argv, char **envp)",
             "error_init(argv[0]);",
             "module_call_init(MODULE_INIT_TRACE);",
+            (
+                "for (;;)",
+                (
+                    "if (popt)",
+                    (
+                        "if (!(popt->arch_mask & arch_type))",
+                        'error_report("Option not supported for this target");',
+                        "exit(1);",
+                    ),
+                ),
+            ),
             (
                 "switch (lookup_opt(argc, argv)->index)",
                 "case QEMU_OPTION_s:",
@@ -502,6 +525,15 @@ def _startup(era: Era) -> list[Thing]:
                 "    autostart = 0;",
                 "    break;",
             ),
+            "loc_set_none();",
+            "os_setup_post();",
+        ),
+        function(
+            "static MachineClass *select_machine(void)",
+            "MachineClass *machine_class = find_default_machine();",
+            "",
+            ("if (!machine_class)", "exit(1);"),
+            "return machine_class;",
         ),
     ]
 
@@ -515,7 +547,8 @@ def _option(era: Era, name: str) -> list[Thing]:
 
 def _vl(era: Era) -> list[Thing]:
     return [
-        *include("qemu/osdep.h", "hw/boards.h", "migration/snapshot.h", "sysemu/runstate.h"),
+        *include("qemu/osdep.h", "qemu/cutils.h", "hw/boards.h", "migration/misc.h"),
+        *include("migration/snapshot.h", "sysemu/runstate.h"),
         table(
             "static const RunStateTransition runstate_transitions_def[]",
             "{ RUN_STATE_PRELAUNCH, RUN_STATE_RUNNING }",
@@ -545,6 +578,7 @@ def _vl(era: Era) -> list[Thing]:
             "static bool main_loop_should_exit(void)",
             "RunState r;",
             "",
+            ("if (qemu_suspend_requested())", "qemu_system_suspend();"),
             ("if (qemu_vmstop_requested(&r))", "vm_stop(r);"),
             "return false;",
         ),
@@ -602,8 +636,13 @@ def _build_lists(era: Era) -> Description:
                     "softmmu_ss",
                     "softmmu_ss.add(files(\n  'channel.c',\n  'colo.c',\n  'fd.c',\n))\n",
                 ),
-                Thing("", "specific_ss.add(when: 'CONFIG_SOFTMMU', if_true: files('ram.c'))\n"),
+                Thing(
+                    "",
+                    "specific_ss.add(when: 'CONFIG_SOFTMMU', if_true: files('rate.c', 'ram.c'))\n",
+                ),
             ],
+            "util/meson.build": plain("util_ss", "util_ss.add(files('osdep.c', 'cutils.c'))\n"),
+            "tests/meson.build": plain("tests", "tests += {\n  'test-cutils': [],\n}\n"),
         }
     return {
         "Makefile.objs": plain("common-obj-y", "common-obj-y = migration/\n"),
@@ -611,6 +650,12 @@ def _build_lists(era: Era) -> Description:
             Thing("", "common-obj-y += migration.o fd.o \\\n\tsavevm.o\n", tight=True),
             Thing("common-obj-y", "common-obj-y += colo.o colo-failover.o\n", tight=True),
             Thing("", "common-obj-$(CONFIG_RDMA) += rdma.o\n", tight=True),
+        ],
+        "Makefile.target": plain("obj-y", "obj-y += dump/\nobj-y += migration/ram.o\n"),
+        "util/Makefile.objs": plain("util-obj-y", "util-obj-y = osdep.o cutils.o\n"),
+        "tests/Makefile.include": [
+            Thing("check-unit-y", "check-unit-y += tests/test-cutils$(EXESUF)\n"),
+            Thing("test-util-obj-y", "test-util-obj-y = libqemuutil.a\n"),
         ],
     }
 
@@ -634,6 +679,169 @@ def _exports(era: Era) -> Description:
     }
 
 
+def _chardevs() -> Description:
+    """Character devices, and who reads from them."""
+    ready = "be->chr_can_read && be->chr_can_read(be->opaque)"
+    return {
+        "include/chardev/char-fe.h": header(
+            "CHAR_FE_H",
+            struct("CharBackend", "Chardev *chr", "int fe_open"),
+            prototype("void qemu_chr_fe_accept_input(CharBackend *be)"),
+        ),
+        "include/chardev/char.h": header(
+            "CHAR_H",
+            prototype("int qemu_chr_be_can_write(Chardev *s)"),
+            struct("ChardevClass", "int (*chr_machine_done)(Chardev *chr)"),
+        ),
+        "chardev/char.c": [
+            *include("qemu/osdep.h", "qemu/cutils.h"),
+            function("int qemu_chr_be_can_write(Chardev *s)", "return s->be != NULL;"),
+            function(
+                "static void qemu_char_open(Chardev *chr, ChardevCommon *common)",
+                "int flags = O_WRONLY | O_TRUNC;",
+                "",
+                "chr->logfd = qemu_open(common->logfile, flags, 0666);",
+            ),
+        ],
+        "chardev/char-file.c": [
+            *include("qemu/osdep.h", "qapi/error.h"),
+            function(
+                "static void qmp_chardev_open_file(Chardev *chr, ChardevFile *file)",
+                "int flags, out;",
+                "",
+                "flags = O_WRONLY | O_TRUNC;",
+                "out = qmp_chardev_open_file_source(file->out, flags, errp);",
+            ),
+        ],
+        "chardev/char-mux.c": [
+            *include("qemu/osdep.h"),
+            function(
+                "static void mux_chr_accept_input(Chardev *chr)",
+                (f"while (be && d->prod[m] != d->cons[m] && {ready})", "take(be);"),
+            ),
+            function(
+                "static int mux_chr_can_read(void *opaque)",
+                ("if (d->prod[m] - d->cons[m] < MUX_BUFFER_SIZE)", "return 1;"),
+                "",
+                ("if (be && be->chr_can_read)", "return be->chr_can_read(be->opaque);"),
+                "",
+                "return 0;",
+            ),
+            function(
+                "static void mux_chr_read(void *opaque, const uint8_t *buf, int size)",
+                (f"if (d->prod[m] == d->cons[m] && be && {ready})", "take(be);"),
+            ),
+            function(
+                "static void mux_chr_update_read_handlers(Chardev *chr)",
+                "MuxChardev *d = MUX_CHARDEV(chr);",
+                "",
+                "qemu_chr_fe_set_handlers_full(&d->chr, mux_chr_can_read, mux_chr_read);",
+            ),
+        ],
+        "chardev/char-socket.c": [
+            *include("qemu/osdep.h"),
+            struct("SocketChardev", "bool is_listen", "bool is_websock"),
+            function(
+                "static void qmp_chardev_open_socket(Chardev *chr, ChardevSocket *sock)",
+                "bool is_listen = sock->server;",
+                "bool is_waitconnect = sock->wait;",
+                "",
+                "s->is_listen = is_listen;",
+            ),
+            function(
+                "static void char_socket_class_init(ObjectClass *oc, void *data)",
+                "cc->chr_update_read_handler = tcp_chr_update_read_handler;",
+            ),
+        ],
+        "include/monitor/monitor.h": header(
+            "MONITOR_H", prototype("int monitor_suspend(Monitor *mon)")
+        ),
+        "monitor/monitor.c": [
+            *include("qemu/osdep.h"),
+            function("void monitor_data_init(Monitor *mon, bool is_qmp)", "mon->is_qmp = is_qmp;"),
+            function("void monitor_list_append(Monitor *mon)", "append(mon);"),
+        ],
+    }
+
+
+def _ram(era: Era) -> Description:
+    """RAM blocks, and what they are made of."""
+    errp = ", &error_abort" if era.hmp_error == "Error **" else ""
+    errp_type = ",\n                                    Error **errp" if errp else ""
+    old = era.vl == "vl.c"
+    block = struct("RAMBlock", "uint8_t *host", "int fd", "size_t page_size")
+    return {
+        f"include/exec/{'ram_addr' if old else 'ramblock'}.h": header("RAMBLOCK_H", block),
+        "include/hw/boards.h": header(
+            "BOARDS_H",
+            prototype("bool machine_dump_guest_core(MachineState *machine)"),
+            struct("MachineState", "bool dump_guest_core"),
+        ),
+        "hw/core/machine.c": [
+            *include("qemu/osdep.h"),
+            function("static bool machine_get_mem_merge(Object *obj)", "return merge(obj);"),
+            function(
+                "static void machine_class_init(ObjectClass *oc, void *data)",
+                'object_class_property_add_bool(oc, "mem-merge",\n'
+                f"        machine_get_mem_merge, machine_set_mem_merge{errp});",
+            ),
+            function("bool machine_dump_guest_core(MachineState *m)", "return m->dump_guest_core;"),
+        ],
+        "backends/hostmem.c": [
+            *include("qemu/osdep.h", "hw/boards.h"),
+            function(
+                "static void host_memory_backend_memory_complete(UserCreatable *uc)",
+                ("if (backend->prealloc)", "touch(backend);"),
+            ),
+        ],
+        "backends/hostmem-memfd.c": [
+            *include("qemu/osdep.h", "sysemu/hostmem.h"),
+            function(
+                "static void memfd_backend_memory_alloc(HostMemoryBackend *backend)",
+                "char *name;",
+                "int fd;",
+                "",
+                "fd = qemu_memfd_create(TYPE_MEMORY_BACKEND_MEMFD, backend->size);",
+                "memory_region_init_ram_from_fd(&backend->mr, fd);",
+                "g_free(name);",
+            ),
+        ],
+        "include/qom/object.h": header(
+            "OBJECT_H",
+            prototype(
+                "void object_class_property_add_bool(ObjectClass *klass, const char *name,\n"
+                f"                                    bool (*get)(Object *, Error **){errp_type})"
+            ),
+        ),
+    }
+
+
+def _util() -> Description:
+    """The names of madvise() and descriptors' flags."""
+    name = "QEMU_MADV_WILLNEED "
+    return {
+        "include/qemu/osdep.h": header(
+            "OSDEP_H",
+            Thing(
+                "CONFIG_MADVISE",
+                f"#if defined(CONFIG_MADVISE)\n#define {name} MADV_WILLNEED\n#ifdef MADV_REMOVE\n"
+                "#define QEMU_MADV_REMOVE MADV_REMOVE\n#else\n"
+                "#define QEMU_MADV_REMOVE QEMU_MADV_INVALID\n#endif\n"
+                f"#elif defined(CONFIG_POSIX_MADVISE)\n#define {name} POSIX_MADV_WILLNEED\n"
+                f"#else\n#define {name} QEMU_MADV_INVALID\n#endif\n",
+            ),
+            prototype("void qemu_set_cloexec(int fd)"),
+        ),
+        **{
+            f"util/oslib-{host}.c": [
+                *include("qemu/osdep.h"),
+                function("void qemu_set_cloexec(int fd)"),
+            ]
+            for host in ("posix", "win32")
+        },
+    }
+
+
 def describe(era: Era) -> Description:
     """The tree of an era: path -> its things, in order."""
     find = ",\n                                     Error **errp" if era.find_has_errp else ""
@@ -643,8 +851,16 @@ def describe(era: Era) -> Description:
         "migration/block-dirty-bitmap.c": "savevm_dirty_bitmap_handlers",
     }
     osdep = include("qemu/osdep.h")
+    ignored = function(
+        "bool ramblock_is_ignored(RAMBlock *block)",
+        "return !qemu_ram_is_migratable(block) || "
+        "(migrate_ignore_shared() && qemu_ram_is_shared(block));",
+    )
     return {
         "VERSION": plain("version", era.version + "\n"),
+        **_util(),
+        **_chardevs(),
+        **(ram := _ram(era)),
         **_build_lists(era),
         **_exports(era),
         "MAINTAINERS": [
@@ -663,7 +879,11 @@ def describe(era: Era) -> Description:
             "QEMU_MIGRATION_H", prototype("bool migration_is_blocked(Error **errp)")
         ),
         **{
-            path: [*osdep, table(f"static SaveVMHandlers {name}", ".save_setup = do_setup")]
+            path: [
+                *osdep,
+                *([ignored] if path == "migration/ram.c" else ()),
+                table(f"static SaveVMHandlers {name}", ".save_setup = do_setup"),
+            ]
             for path, name in handlers.items()
         },
         "include/migration/vmstate.h": header(
@@ -703,8 +923,21 @@ def describe(era: Era) -> Description:
         "gdbstub.c": _gdbstub(era),
         "qemu-options.hx": [*_option(era, "preconfig"), *_option(era, "S")],
         era.physmem: [
-            *include("qemu/osdep.h", "exec/memory.h"),
+            *include("qemu/osdep.h", "qemu/cutils.h", "exec/memory.h"),
             function("bool qemu_ram_is_shared(RAMBlock *rb)", "return rb->flags & RAM_SHARED;"),
+            function(
+                "static void ram_block_add(RAMBlock *new_block, Error **errp, bool shared)",
+                "RAMBlock *block;",
+                "",
+                "new_block->offset = find_ram_offset(new_block->max_length);",
+                (
+                    "if (xen_enabled())",
+                    "xen_ram_alloc(new_block->offset, new_block->max_length, new_block->mr);",
+                ),
+                "new_block->host = phys_mem_alloc(new_block->max_length, shared);",
+                ("if (!new_block->host)", 'error_setg_errno(errp, errno, "no");', "return;"),
+                "memory_try_enable_merging(new_block->host, new_block->max_length);",
+            ),
         ],
         "include/exec/cpu-common.h": header(
             "CPU_COMMON_H",
@@ -784,10 +1017,10 @@ def describe(era: Era) -> Description:
         "qapi/migration.json": [schema("command", "migrate", ", 'data': { 'uri': 'str' }")],
         f"qapi/{era.quit}.json": [schema("command", "quit")],
         f"include/{era.xen_header}": header("XEN_H", Thing("", "#define xen_enabled() (0)\n")),
-        "include/qom/object.h": header(
-            "OBJECT_H",
+        "include/qom/object.h": [
+            *ram["include/qom/object.h"],
             prototype(f"ObjectProperty *object_property_find(Object *obj, const char *name{find})"),
-        ),
+        ],
     }
 
 

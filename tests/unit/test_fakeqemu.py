@@ -154,7 +154,7 @@ def test_errors_are_handed_over_as_the_tree_does(era: Era) -> None:
 def test_since_is_the_release_after_the_tree(era: Era) -> None:
     following = {"4.2.0": "5.0", "5.1.0": "5.2", "5.2.0": "6.0"}[era.version]
     text = text_of(plainly(era), "qapi/migration.json")
-    assert re.findall(r"# Since: (\S+)", text) == ["1.0", *[following] * 5]
+    assert re.findall(r"# Since: (\S+)", text) == ["1.0", *[following] * 6]
     defined = re.findall(r"^\{ '(\w+)': '(\w+)'", text, re.M)
     assert dict(reversed(item) for item in defined) == {
         "migrate": "command",
@@ -163,6 +163,7 @@ def test_since_is_the_release_after_the_tree(era: Era) -> None:
         "cprload": "command",
         "CprInfo": "struct",
         "cprinfo": "command",
+        "CPR_EXEC_FAILED": "event",
     }
     for _, name in defined:
         assert f"##\n# @{name}:\n" in text

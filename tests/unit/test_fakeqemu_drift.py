@@ -175,14 +175,14 @@ def test_a_hook_that_is_there_twice(hook: Hook) -> None:
 
 
 def test_needs_are_the_patches_that_bring_the_anchor() -> None:
-    """Patch 8 stands beside what 4 brings; that 6 mentions it in its documentation is no reason."""
+    """8 and 21 stand beside what 4 brings; that 6 mentions it in its documentation is no reason."""
     era = ERAS["make-rst"]
 
     def needs(path: str, name: str) -> dict[int, set[int]]:
         _, results = _run(reworded(describe(era), path, name, "elsewhere"))
         return {r.number: {n for d in r.drifts for n in d.needs} for r in results if r.drifts}
 
-    assert needs("hmp-commands.hx", '"delvm"') == {4: set(), 6: set(), 8: {4}}
+    assert needs("hmp-commands.hx", '"delvm"') == {4: set(), 6: set(), 8: {4}, 21: {4}}
     chain = needs("migration/savevm.c", "QTAILQ_FOREACH")
     assert {n: chain[n] for n in (1, 2, 3, 5)} == {1: set(), 2: {1}, 3: {2}, 5: {3}}
     assert 4 not in chain
