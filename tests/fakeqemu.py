@@ -679,7 +679,7 @@ def _exports(era: Era) -> Description:
     }
 
 
-def _chardevs() -> Description:
+def _chardevs(era: Era) -> Description:
     """Character devices, and who reads from them."""
     ready = "be->chr_can_read && be->chr_can_read(be->opaque)"
     return {
@@ -714,7 +714,7 @@ def _chardevs() -> Description:
             ),
         ],
         "chardev/char-mux.c": [
-            *include("qemu/osdep.h"),
+            *include("qemu/osdep.h", "qemu/module.h"),
             function(
                 "static void mux_chr_accept_input(Chardev *chr)",
                 (f"while (be && d->prod[m] != d->cons[m] && {ready})", "take(be);"),
@@ -760,6 +760,33 @@ def _chardevs() -> Description:
             *include("qemu/osdep.h"),
             function("void monitor_data_init(Monitor *mon, bool is_qmp)", "mon->is_qmp = is_qmp;"),
             function("void monitor_list_append(Monitor *mon)", "append(mon);"),
+        ],
+        "monitor/monitor-internal.h": header(
+            "MONITOR_INTERNAL_H",
+            variable(
+                "extern QEMUBH *qmp_dispatcher_bh;"
+                if era.build == "make"
+                else "extern Coroutine *qmp_dispatcher_co;"
+            ),
+            prototype("int monitor_can_read(void *opaque)"),
+        ),
+        "monitor/qmp.c": [
+            *include("qemu/osdep.h"),
+            function(
+                "static QMPRequest *monitor_qmp_requests_pop_any_with_lock(void)",
+                "QMPRequest *req_obj = NULL;",
+                "",
+                "qemu_mutex_lock(&monitor_lock);",
+                "return req_obj;",
+            ),
+            function("static void handle_qmp_command(void *opaque, QObject *req)", "push(req);"),
+        ],
+        "util/log.c": [
+            *include("qemu/osdep.h", "qemu/cutils.h"),
+            function(
+                "void qemu_set_log(int log_flags)",
+                'logfile->fd = fopen(logfilename, log_append ? "a" : "w");',
+            ),
         ],
     }
 
@@ -859,7 +886,7 @@ def describe(era: Era) -> Description:
     return {
         "VERSION": plain("version", era.version + "\n"),
         **_util(),
-        **_chardevs(),
+        **_chardevs(era),
         **(ram := _ram(era)),
         **_build_lists(era),
         **_exports(era),
