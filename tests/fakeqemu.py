@@ -531,6 +531,10 @@ def _startup(era: Era) -> list[Thing]:
         function(
             "static MachineClass *select_machine(void)",
             "MachineClass *machine_class = find_default_machine();",
+            "const char *optarg;",
+            "",
+            'optarg = qemu_opt_get(opts, "type");',
+            ("if (optarg)", "machine_class = machine_parse(optarg);"),
             "",
             ("if (!machine_class)", "exit(1);"),
             "return machine_class;",
@@ -690,11 +694,13 @@ def _chardevs(era: Era) -> Description:
         ),
         "include/chardev/char.h": header(
             "CHAR_H",
+            struct("Chardev", "char *label", "int logfd"),
             prototype("int qemu_chr_be_can_write(Chardev *s)"),
             struct("ChardevClass", "int (*chr_machine_done)(Chardev *chr)"),
         ),
         "chardev/char.c": [
             *include("qemu/osdep.h", "qemu/cutils.h"),
+            function("static void char_init(Object *obj)", "chr->logfd = -1;"),
             function("int qemu_chr_be_can_write(Chardev *s)", "return s->be != NULL;"),
             function(
                 "static void qemu_char_open(Chardev *chr, ChardevCommon *common)",
@@ -786,6 +792,7 @@ def _chardevs(era: Era) -> Description:
             function(
                 "void qemu_set_log(int log_flags)",
                 'logfile->fd = fopen(logfilename, log_append ? "a" : "w");',
+                ("if (!logfile->fd)", "_exit(1);"),
             ),
         ],
     }
