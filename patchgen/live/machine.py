@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from patchgen.live.monitor import Monitor
-from patchgen.live.observer import PAGE_SIZE, STATUS, GuestPage, Observer, page_of
+from patchgen.live.observer import (
+    PAGE_SIZE,
+    STATUS,
+    GuestPage,
+    GuestRam,
+    Observer,
+    ProcessRam,
+    page_of,
+)
 from patchgen.live.qemu import Qemu, environment
 from patchgen.live.qmp import Qmp, Refused
 from patchgen.live.waiting import Failed, require, until
@@ -25,18 +33,54 @@ class Machine:
         self.qemu = qemu
         self.argv = argv
         self._ram = ram
-        self._observer: Observer | None = None
+        self._observer: GuestRam | None = None
         self._by_monitor = False
-        socket = place / f"qmp{number}"
+        self._socket = place / f"qmp{number}"
         argv = [*argv, "-monitor", "stdio"]
-        argv += ["-qmp", f"unix:{socket.name},server,nowait"]
+        argv += ["-qmp", f"unix:{self._socket.name},server,nowait"]
         self.monitor = Monitor(argv, place, environment(), place / f"monitor{number}.raw")
         try:
-            self.qmp = Qmp(f"vm{number}", socket, place / f"qmp{number}.log", self.monitor.alive)
+            self.qmp = self._connect()
         except Failed as exc:
             # What it printed tells why.
             raise Failed(f"{exc}: {self.monitor.last_words()}") from exc
         self.monitor.wait_prompt()
+
+    def _connect(self) -> Qmp:
+        log = self._socket.with_suffix(".log")
+        return Qmp(self._socket.name, self._socket, log, self.monitor.alive)
+
+    def rejoin(self) -> str:
+        """Until the process has become another QEMU, and both monitors of that one answer.
+
+        The guest is not looked at any more; see :meth:`watch_process`.
+
+        :return: what the new QEMU printed before its monitor opened: warnings
+        :raise Failed: it does not
+        """
+        said = self.monitor.wait_banner()
+        self.qmp.close()
+        self.qmp = self._connect()
+        self._forget()
+        return said
+
+    def _forget(self) -> None:
+        if self._observer:
+            self._observer.close()
+        self._observer = None
+
+    def watch_process(self) -> None:
+        """From now on look at the guest through the process's memory, whatever its RAM is.
+
+        Another QEMU in the same process has it elsewhere: call this again.
+
+        :raise Failed: QEMU does not tell where the RAM is
+        """
+        said = self.human("gpa2hva 0")
+        _, found, where = said.partition(" is 0x")
+        require(found, f"gpa2hva: {said}")
+        self._forget()
+        self._observer = ProcessRam(self.pid, int(where, 16))
 
     @property
     def pid(self) -> int:
@@ -44,8 +88,8 @@ class Machine:
         return self.monitor.pid
 
     @property
-    def guest(self) -> Observer:
-        """The guest's RAM, which must be in the file RAM of the stage."""
+    def guest(self) -> GuestRam:
+        """The guest's RAM: in the file RAM of the stage, but for :meth:`watch_process`."""
         if self._observer is None:
             self._observer = Observer(self._ram)
         return self._observer
@@ -227,5 +271,4 @@ class Machine:
         """Kill the process, if it is still there, and give everything back."""
         self.monitor.close()
         self.qmp.close()
-        if self._observer:
-            self._observer.close()
+        self._forget()

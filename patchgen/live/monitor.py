@@ -12,6 +12,7 @@ from patchgen.live.transcript import rendered
 from patchgen.live.waiting import LIMIT, Failed, until
 
 PROMPT = b"(qemu) "
+_BANNER = rb"QEMU [0-9.]+ monitor - type 'help' for more information"
 COLUMNS = 4000
 """Of the terminal that answers are read on: no line that is typed wraps."""
 _LAST = 10.0
@@ -62,6 +63,21 @@ class Monitor:
         except pexpect.TIMEOUT:
             raise Failed(f"no prompt: {self._tail()}") from None
         return "\n".join(rendered(self.process.before, COLUMNS))
+
+    def wait_banner(self) -> str:
+        """What is printed up to the greeting of another QEMU in the same process; its prompt comes.
+
+        :raise Failed: it does not
+        """
+        try:
+            self.process.expect(_BANNER)
+        except pexpect.EOF:
+            raise Failed(f"QEMU ended: {self._tail()}") from None
+        except pexpect.TIMEOUT:
+            raise Failed(f"no other QEMU comes: {self._tail()}") from None
+        said = "\n".join(rendered(self.process.before, COLUMNS))
+        self.wait_prompt()
+        return said
 
     def type(self, line: str) -> None:
         """Type a line and Enter."""

@@ -1,13 +1,16 @@
-"""What a guest does, seen from outside through the file that holds its RAM."""
+"""What a guest does, seen from outside through its RAM."""
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
+from abc import ABC, abstractmethod
 from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 STATUS = 0x100000
 """Guest-physical address of the status page, as in ``guests/counter.S``."""
@@ -19,7 +22,7 @@ SUSPEND, RESET, POWER_OFF = 1, 2, 3
 _PAGE = struct.Struct("<8sIIQIIIIII")
 PAGE_SIZE = _PAGE.size
 """Bytes of the guest's account of itself."""
-_COMMAND = STATUS + 0x28
+_COUNTER, _COMMAND = STATUS + 0x10, STATUS + 0x28
 _FACTOR = 0x9E3779B1
 _MASK = 0xFFFFFFFF
 
@@ -56,8 +59,62 @@ def page_of(raw: bytes) -> GuestPage | None:
     return GuestPage(*values) if magic == MAGIC else None
 
 
-class Observer:
+class GuestRam(ABC):
     """A view of a guest's RAM, shared with the QEMU process that runs it.
+
+    Addresses are guest-physical.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the view back."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """What is there."""
+
+    @abstractmethod
+    def write(self, address: int, data: bytes) -> None:
+        """Put *data* there."""
+
+    def page(self) -> GuestPage | None:
+        """The status page, ``None`` while the guest has not made one."""
+        return page_of(self.read(STATUS, PAGE_SIZE))
+
+    def counter(self) -> int:
+        """The guest's counter alone, as fast as possible."""
+        return int.from_bytes(self.read(_COUNTER, 8), "little")
+
+    def command(self, number: int) -> None:
+        """Tell the guest to do something: :data:`SUSPEND`, :data:`RESET`, :data:`POWER_OFF`."""
+        self.poke(_COMMAND, number)
+
+    def peek(self, address: int) -> int:
+        """A word of 4 bytes."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def poke(self, address: int, value: int) -> None:
+        """Write a word of 4 bytes."""
+        self.write(address, value.to_bytes(4, "little"))
+
+    def wrong_words(self, seed: int) -> int:
+        """How many words of the pattern are not those of *seed*."""
+        made = _pattern(seed)
+        there = self.read(PATTERN, 4 * WORDS)
+        if there == made:
+            return 0
+        words = zip(array("I", there), array("I", made), strict=True)
+        return sum(one != other for one, other in words)
+
+
+class Observer(GuestRam):
+    """A view through the file that holds the RAM.
 
     :param path: the file behind the RAM; its offset 0 is guest-physical address 0
     :raise OSError: it cannot be opened
@@ -68,46 +125,44 @@ class Observer:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
 
-    def __enter__(self) -> Observer:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give the view back."""
         self._map.close()
 
-    def page(self) -> GuestPage | None:
-        """The status page, ``None`` while the guest has not made one."""
-        return page_of(self._map[STATUS : STATUS + PAGE_SIZE])
+    def read(self, address: int, size: int) -> bytes:
+        """What is there."""
+        return self._map[address : address + size]
 
-    def counter(self) -> int:
-        """The guest's counter alone, as fast as possible."""
-        (value,) = struct.unpack_from("<Q", self._map, STATUS + 0x10)
-        return int(value)
+    def write(self, address: int, data: bytes) -> None:
+        """Put *data* there."""
+        self._map[address : address + len(data)] = data
 
-    def command(self, number: int) -> None:
-        """Tell the guest to do something: :data:`SUSPEND`, :data:`RESET`, :data:`POWER_OFF`."""
-        struct.pack_into("<I", self._map, _COMMAND, number)
 
-    def peek(self, address: int) -> int:
-        """A word of 4 bytes."""
-        (value,) = struct.unpack_from("<I", self._map, address)
-        return int(value)
+class ProcessRam(GuestRam):
+    """A view through the memory of the process, whatever the RAM is made of.
 
-    def poke(self, address: int, value: int) -> None:
-        """Write a word of 4 bytes."""
-        struct.pack_into("<I", self._map, address, value)
+    :param pid: the process
+    :param base: where guest-physical address 0 is in it
+    :raise OSError: its memory may not be looked at
+    """
 
-    def wrong_words(self, seed: int) -> int:
-        """How many words of the pattern are not those of *seed*."""
-        made = _pattern(seed)
-        there = self._map[PATTERN : PATTERN + 4 * WORDS]
-        if there == made:
-            return 0
-        words = zip(array("I", there), array("I", made), strict=True)
-        return sum(one != other for one, other in words)
+    def __init__(self, pid: int, base: int) -> None:
+        self._base = base
+        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Give the view back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def read(self, address: int, size: int) -> bytes:
+        """What is there."""
+        return os.pread(self._fd, size, self._base + address)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put *data* there."""
+        os.pwrite(self._fd, data, self._base + address)
 
 
 @lru_cache(4)
