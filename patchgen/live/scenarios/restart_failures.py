@@ -224,7 +224,7 @@ def _returns(subject: Subject) -> None:
 def in_the_new_qemu(stage: Stage) -> None:
     qemu = copied(stage)
     subject = Subject(stage, qemu=qemu)
-    for options in ("-no-such-option", "-device no-such-device", "-machine none-of-these"):
+    for options in ("-no-such-option", "-device no-such-device", "-drive file=/no/such/file"):
         bad = f'exec {stage.qemu.binary} "$@" {options}\n'
         _script(qemu.binary, _knows(stage) + bad)
         with stage.telling(f"a new QEMU that exits for {options}"):
