@@ -57,6 +57,7 @@ class Case:
     :ivar what: what was done to it
     :ivar content: the memfd's contents, by the process id
     :ivar seals: what the memfd is sealed with
+    :ivar other: opens another file in the place of the memfd; -1 for none
     :ivar variable: as for :func:`~patchgen.live.handover.spawned`
     """
 
@@ -64,9 +65,12 @@ class Case:
     content: Callable[[int], bytes]
     seals: int = SEALS
     variable: str = f"$$:{STATE_FD}"
+    other: Callable[[], int] | None = None
 
     def make(self, pid: int) -> int:
-        """The memfd."""
+        """The descriptor, or -1."""
+        if self.other:
+            return self.other()
         return sealed(self.content(pid), self.seals)
 
 
@@ -178,7 +182,7 @@ class Target:
         self._load = [*argv, "-monitor", "none", "-qmp", "stdio"]
         self._version = [argv[0], "-version"]
         # What is found without any table is not its doing.
-        _, said = self._play(Case("nothing", lambda _pid: b""), load=True)
+        _, said = self.play(Case("nothing", lambda _pid: b""), load=True)
         self._known = set(_places(said))
         self._works()
 
@@ -188,7 +192,7 @@ class Target:
         :raise Failed: it is not
         """
         data = joined(self.left.entries)
-        code, said = self._play(Case("as it was", lambda pid: packed(data, pid)), load=True)
+        code, said = self.play(Case("as it was", lambda pid: packed(data, pid)), load=True)
         fine = code == 0 and '"error"' not in said and "ignored" not in said
         require(fine, f"the table as it was left ends with exit code {code}: {said[-400:]!r}")
         require('"status": "prelaunch"' in said, f"it was not loaded: {said[-400:]!r}")
@@ -197,7 +201,11 @@ class Target:
         """Close the descriptors."""
         self.left.close()
 
-    def _play(self, one: Case, *, load: bool) -> tuple[int, str]:
+    def play(self, one: Case, *, load: bool) -> tuple[int, str]:
+        """Leave it to a QEMU.
+
+        :return: its exit code, negative for a signal, 256 if it does not end; what it printed
+        """
         process = spawned(
             self._load if load else self._version,
             self._stage.place,
@@ -225,7 +233,7 @@ class Target:
         :param load: start it for good and try ``cprload``; else it only tells its version, and
             has looked at the table before that
         """
-        code, said = self._play(one, load=load)
+        code, said = self.play(one, load=load)
         told = [place for place in _places(said) if place not in self._known]
         if code in (0, 1) and not told:
             return ""
