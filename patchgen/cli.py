@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "export": "write the series as mails with a cover letter",
     "list": "the patches of the series",
     "matrix": "which patch applies to which QEMU tags, without a checkout",
+    "pause": "measure how long a guest stands still while its QEMU is replaced",
     "show": "one patch: its file, its fragments, the diff they become",
     "sources": "which QEMU versions can be had here, and from where",
     "trailers": "read review trailers from replies and keep them for the next export",

@@ -24,7 +24,8 @@ class Machine:
     """One QEMU process, its two monitors and its guest.
 
     :ivar qemu: the binary
-    :ivar argv: the command line
+    :ivar argv: the command line, but for its monitors
+    :ivar command: the whole command line
     :ivar monitor: the human monitor, behind its first prompt
     :ivar qmp: the QMP monitor, capabilities negotiated
     """
@@ -38,6 +39,7 @@ class Machine:
         self._socket = place / f"qmp{number}"
         argv = [*argv, "-monitor", "stdio"]
         argv += ["-qmp", f"unix:{self._socket.name},server,nowait"]
+        self.command = tuple(argv)
         self.monitor = Monitor(argv, place, environment(), place / f"monitor{number}.raw")
         try:
             self.qmp = self._connect()
@@ -59,10 +61,19 @@ class Machine:
         :raise Failed: it does not
         """
         said = self.monitor.wait_banner()
+        self.reconnect()
+        return said
+
+    def reconnect(self) -> None:
+        """Talk QMP to the QEMU that the process has become, whose prompt was seen.
+
+        The guest is not looked at any more; see :meth:`watch_process`.
+
+        :raise Failed: it does not answer
+        """
         self.qmp.close()
         self.qmp = self._connect()
         self._forget()
-        return said
 
     def _forget(self) -> None:
         if self._observer:

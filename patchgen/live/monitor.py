@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 from pathlib import Path
 
@@ -78,6 +80,19 @@ class Monitor:
         said = "\n".join(rendered(self.process.before, COLUMNS))
         self.wait_prompt()
         return said
+
+    def available(self, seconds: float) -> bytes | None:
+        """What is printed within *seconds*, as soon as there is something; ``None`` at the end."""
+        fd = self.process.child_fd
+        if not select.select([fd], [], [], seconds)[0]:
+            return b""
+        try:
+            data = os.read(fd, 65536)
+        except OSError:
+            # That is how Linux tells that nobody has the terminal open any more.
+            return None
+        self._raw.write(data)
+        return data
 
     def type(self, line: str) -> None:
         """Type a line and Enter."""

@@ -154,7 +154,7 @@ class Stage:
         for directory in qemu.firmware:
             words += ["-L", str(directory)]
         machine = f"{machine},accel={qemu.accel}"
-        words += ["-m", f"{mib},slots=4,maxmem=1G"]
+        words += ["-m", f"{mib},slots=4,maxmem={max(1024, 2 * mib)}M"]
         if memory is not None:
             words += ["-object", memory.format(mib=mib, ram=ram)]
             if qemu.memory_property:

@@ -1,0 +1,1 @@
+"""Templates of pictures, filled in by :mod:`patchgen.live.svg`."""
