@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "apply": "put the series on a QEMU tag, as a branch of commits",
     "build": "configure and compile a QEMU tag with (or without) the series",
     "check": "run the scenarios that the patches promise on the built QEMU",
-    "demo": "show a guest that goes on in another QEMU process",
+    "demo": "update QEMU under a guest that runs, to look at",
     "export": "write the series as mails with a cover letter",
     "list": "the patches of the series",
     "matrix": "which patch applies to which QEMU tags, without a checkout",

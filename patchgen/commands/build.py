@@ -85,9 +85,12 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_here(args: argparse.Namespace, ui: Ui, *, pristine: bool = False) -> BuildRecord:
+def build_here(
+    args: argparse.Namespace, ui: Ui, *, pristine: bool = False, next_version: bool = False
+) -> BuildRecord:
     """The full build that *args* (source and build options) ask for, made unless it is there.
 
+    :param next_version: of the same tree with the version behind its own
     :raise UsageError: options that do not go together
     :raise BuildError: exit code 4
     """
@@ -95,7 +98,12 @@ def build_here(args: argparse.Namespace, ui: Ui, *, pristine: bool = False) -> B
 
     config = load_config()
     options = build_options(args, config, "full")
-    return build_subject(_subject(args, config, ui, pristine), options, config, ui)
+    subject = _subject(args, config, ui, pristine)
+    if next_version:
+        from patchgen.build.successor import successor
+
+        subject = successor(subject)
+    return build_subject(subject, options, config, ui)
 
 
 def _subject(args: argparse.Namespace, config: Config, ui: Ui, pristine: bool) -> BuildSubject:

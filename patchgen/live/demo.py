@@ -31,9 +31,9 @@ class Played:
     """A demonstration that went well.
 
     :ivar transcript: what was to be read on the terminal, cut from the raw logs
-    :ivar raw: the raw logs, one per process
-    :ivar commands: the whole command lines
-    :ivar seeds: the seed that each process had for its guest, should it start anew
+    :ivar raw: the raw logs, one per terminal
+    :ivar commands: the whole command lines of QEMU
+    :ivar seeds: the seed that each QEMU had for its guest, should it start anew
     :ivar pause_ms: the longest time in which the guest's counter stood still
     """
 

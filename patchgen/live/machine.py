@@ -87,7 +87,8 @@ class Machine:
 
         :raise Failed: QEMU does not tell where the RAM is
         """
-        said = self.human("gpa2hva 0")
+        # Asked by QMP, so that the terminal shows only what was typed there.
+        said = str(self.execute("human-monitor-command", command_line="gpa2hva 0")).strip()
         _, found, where = said.partition(" is 0x")
         require(found, f"gpa2hva: {said}")
         self._forget()

@@ -92,6 +92,7 @@ class Monitor:
             # That is how Linux tells that nobody has the terminal open any more.
             return None
         self._raw.write(data)
+        self._raw.flush()
         return data
 
     def type(self, line: str) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-
-from patchgen.live.observer import Observer
+from typing import Protocol
 
 INTERVAL = 0.0005
 """Seconds between two samples; what the host's scheduler adds is not in it."""
+
+
+class Counting(Protocol):
+    """What shows a guest's counter."""
+
+    def counter(self) -> int:
+        """The counter; 0 while it cannot be seen."""
 
 
 class PauseMeter:
@@ -19,7 +25,7 @@ class PauseMeter:
     :ivar samples: how many samples were taken
     """
 
-    def __init__(self, guest: Observer) -> None:
+    def __init__(self, guest: Counting) -> None:
         self._guest = guest
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -39,6 +45,6 @@ class PauseMeter:
         while not self._stop.wait(INTERVAL):
             counter, now = self._guest.counter(), time.monotonic()
             self.samples += 1
-            if counter != seen:
+            if counter not in (0, seen):
                 self.longest = max(self.longest, now - since)
                 seen, since = counter, now

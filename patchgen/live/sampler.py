@@ -11,7 +11,7 @@ from pathlib import Path
 from patchgen.live.figures import Round, still
 from patchgen.live.machine import Machine
 from patchgen.live.monitor import PROMPT
-from patchgen.live.observer import GuestRam, Observer, ProcessRam
+from patchgen.live.observer import GuestRam, Observer
 from patchgen.live.waiting import LIMIT, Failed, require
 
 INTERVAL = 0.0002
@@ -45,23 +45,16 @@ class Eye:
                     return Observer(path)
         return None
 
-    def replaced(self) -> None:
-        """The process has become another one: what was private is in a memfd now.
-
-        :raise Failed: it is not
-        """
-        if isinstance(self._view, ProcessRam):
-            self._own = self._memfd()
-            if self._own is None:
-                raise Failed("the new process has no memfd of the size of the RAM")
-            self._view = self._own
-
     def counter(self) -> int:
         """The counter; 0 while it cannot be seen."""
-        try:
-            return self._view.counter()
-        except OSError:
-            return 0
+        with suppress(OSError):
+            counter = self._view.counter()
+            if counter or self._own:
+                return counter
+            # The process has become another one; what was private is in a memfd now.
+            self._own = self._memfd()
+            self._view = self._own or self._view
+        return 0
 
     def close(self) -> None:
         """Give the view back."""
@@ -129,7 +122,6 @@ class Sampler:
             with suppress(FileNotFoundError):
                 if self._image() != self._binary:
                     self.replaced = now
-                    self._eye.replaced()
         elif not self.linked:
             with suppress(FileNotFoundError, ProcessLookupError):
                 if self._threads() > 1:

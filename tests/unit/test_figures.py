@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import closing
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patchgen.build.subject import subject_of
+from patchgen.build.successor import next_version, successor
 from patchgen.cli import run
 from patchgen.commands.pause import table
+from patchgen.git.repo import Repo
+from patchgen.live import update_demo
 from patchgen.live.figures import PHASES, Round, as_csv, measured, spread, still
+from patchgen.live.shell import Shell
 from patchgen.live.svg import plot, scale, terminal
+from patchgen.live.transcript import rendered
+from patchgen.live.update_demo import Step, side_by_side, state_file
+from patchgen.live.waiting import Failed
+from tests.minirepo import git, make_repo
 
 ROUND = Round(stopped=100, replaced=110, linked=130, ready=160, asked=161, runs=165)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -98,3 +109,74 @@ def test_terminal_shows_every_line_once() -> None:
 def test_refused(words: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["pause", "v5.2.0", *words]) == 2
     assert what in capsys.readouterr().err
+
+
+def test_two_windows_side_by_side() -> None:
+    """Each line is where and when it came; a prompt waits for what is typed behind it."""
+    one = b"QEMU 1 monitor\r\n(qemu) "
+    two = one + b"cprsave f restart\r\nQEMU 2 monitor\r\n(qemu) "
+    other = b"# install\r\n# "
+    steps = [Step(0, one), Step(1, other), Step(0, two)]
+    rows = side_by_side(("window 1", "window 2"), "# qemu ...", steps)
+    cells = [tuple(cell.strip() for cell in row.split("|")) for row in rows]
+    assert cells == [
+        ("window 1", "window 2"),
+        ("", ""),
+        ("# qemu ...", ""),
+        ("QEMU 1 monitor", ""),
+        ("", "# install"),
+        ("(qemu) cprsave f restart", ""),
+        ("QEMU 2 monitor", ""),
+    ]
+    assert len({row.index("|") for row in rows}) == 1
+
+
+def test_the_file_of_the_cover_letter_is_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = tmp_path / "qemu.sav"
+    monkeypatch.setattr(update_demo, "_LETTER", letter)
+    with state_file() as file:
+        assert file == letter
+        with state_file() as second:
+            assert second != letter
+            assert second.name == letter.name
+    assert not letter.exists()
+    letter.symlink_to(tmp_path / "elsewhere")
+    with state_file() as file:
+        assert file != letter
+    assert letter.is_symlink()
+
+
+def test_a_shell_shows_what_was_typed(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    with closing(Shell(tmp_path, raw)) as shell:
+        shell.run("true two three")
+        assert rendered(raw.read_bytes()) == ["# true two three", "#"]
+        with pytest.raises(Failed, match=r"'false \|\| echo no': no"):
+            shell.run("false || echo no")
+
+
+@pytest.mark.parametrize(("version", "after"), [("5.2.0", "5.2.1"), ("10.2.9", "10.2.10")])
+def test_next_version(version: str, after: str) -> None:
+    assert next_version(version) == after
+
+
+def test_successor_is_the_same_tree_with_the_next_version(tmp_path: Path) -> None:
+    path = make_repo(tmp_path / "repo")
+    repo = Repo.discover(path)
+    base = repo.commit_id("v5.2.0")
+    assert base
+    subject = subject_of(repo, "v5.2.0", base)
+    one = successor(subject)
+    assert one.version == "5.2.1"
+    assert git(path, "show", f"{one.commit}:VERSION") == "5.2.1"
+    assert git(path, "diff", "--name-only", base, one.commit) == "VERSION"
+    assert git(path, "status", "--porcelain") == ""
+    assert git(path, "branch", "--list") == "* master"
+    assert successor(subject) == one
+
+
+def test_to_and_reboot_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--reboot", "--to", "v4.2.1"]) == 2
+    assert "give one of them" in capsys.readouterr().err
