@@ -60,86 +60,108 @@ def say(text: str) -> None:
 class Side:
     """One of the two QEMUs.
 
-    :ivar starts: seconds of bare starts
+    :ivar starts: ms of bare starts
     """
 
     def __init__(self, name: str, qemu: Qemu, place: Path, more: ExitStack) -> None:
-        place.mkdir()
         self.name = name
-        self.stage = more.enter_context(Stage(qemu, place, lambda: qemu))
-        self.installed = Installed(place, qemu)
+        self.qemu = qemu
+        self._place = place
+        self._more = more
+        self._stages = 0
         self.starts: list[float] = []
 
-    def start_up(self, memory: Memory, mib: int, ram: Path) -> None:
-        """Start a QEMU and end it."""
-        self.starts.append(1e3 * start_up(self.stage, self.installed.qemu, memory, mib, ram))
+    def stage(self) -> Stage:
+        """A new directory, with a disk that no other guest has."""
+        self._stages += 1
+        place = self._place / f"{self.name}-{self._stages}"
+        place.mkdir()
+        return self._more.enter_context(Stage(self.qemu, place, lambda: self.qemu))
+
+    def updates(self, memory: Memory, mib: int) -> Updates:
+        """A guest to be updated."""
+        stage = self.stage()
+        ram = self._more.enter_context(ram_file(mib))
+        return Updates(stage, Installed(stage.place, self.qemu), memory, mib, ram)
+
+    def start_up(self, memory: Memory, mib: int) -> Callable[[], None]:
+        """What starts a QEMU and ends it, and notes how long the start took."""
+        stage = self.stage()
+        installed = Installed(stage.place, self.qemu)
+        ram = self._more.enter_context(ram_file(mib))
+
+        def start() -> None:
+            self.starts.append(1e3 * start_up(stage, installed.qemu, memory, mib, ram))
+
+        return start
 
 
 def in_turns(rounds: int, *players: tuple[str, Updates, Callable[[Machine], Round]]) -> Kinds:
     """*rounds* of each, one after the other, so that a busy host is busy for all of them."""
-    machines = [updates.start() for _, updates, _ in players]
+    machines = {}
+    for _, updates, _ in players:
+        if id(updates) not in machines:
+            machines[id(updates)] = updates.start()
+            machines[id(updates)].execute("stop")
     found: Kinds = [(name, []) for name, _, _ in players]
     for _ in range(rounds):
-        for (name, mine), machine, (_, _, play) in zip(found, machines, players, strict=True):
+        for (name, mine), (_, updates, play) in zip(found, players, strict=True):
+            machine = machines[id(updates)]
+            # One guest at a time: each keeps a processor busy.
+            machine.execute("cont")
+            machine.wait_counting()
             try:
                 mine.append(play(machine))
             except Failed as exc:
                 raise Failed(f"{name}: {exc}") from exc
-    for machine in machines:
+            machine.execute("stop")
+    for machine in machines.values():
         machine.quit()
     return found
 
 
 def of_size(ours: Side, theirs: Side, mib: int, rounds: int, firsts: int) -> Kinds:
     """All kinds for one size of RAM."""
-    with ExitStack() as stack:
-
-        def updates(side: Side, memory: Memory) -> Updates:
-            ram = stack.enter_context(ram_file(mib))
-            return Updates(side.stage, side.installed, memory, mib, ram)
-
-        file = updates(ours, MEMORIES["file"])
-        memfd = updates(ours, MEMORIES["memfd"])
-        upstream = updates(theirs, UPSTREAM)
-        private = updates(ours, MEMORIES["private"])
-        say(f"{mib} MiB: {rounds} rounds of each kind")
-        kinds = in_turns(
-            rounds,
-            (f"no update, {mib} MiB", file, file.nothing),
-            (f"stop and cont, {mib} MiB", file, file.stop_and_cont),
-        )
-        kinds += in_turns(
-            rounds,
-            (f"restart, file, {mib} MiB", file, file.restart),
-            (f"cpr-exec, file, {mib} MiB", upstream, upstream.cpr_exec),
-        )
-        kinds += in_turns(rounds, (f"restart, memfd, {mib} MiB", memfd, memfd.restart))
-        first: list[Round] = []
-        for number in range(firsts):
-            machine = private.start()
-            first.append(private.restart(machine))
-            if number < firsts - 1:
-                machine.quit()
-        later = [private.restart(machine) for _ in range(rounds)]
-        machine.quit()
-        kinds.append((f"first restart, private, {mib} MiB", first))
-        kinds.append((f"later restarts, private, {mib} MiB", later))
-        for _ in range(rounds):
-            for side, memory in ((ours, MEMORIES["file"]), (theirs, UPSTREAM)):
-                with ram_file(mib) as ram:
-                    side.start_up(memory, mib, ram)
+    file = ours.updates(MEMORIES["file"], mib)
+    memfd = ours.updates(MEMORIES["memfd"], mib)
+    upstream = theirs.updates(UPSTREAM, mib)
+    say(f"{mib} MiB: {rounds} rounds of each kind")
+    kinds = in_turns(
+        rounds,
+        (f"no update, {mib} MiB", file, file.nothing),
+        (f"stop and cont, {mib} MiB", file, file.stop_and_cont),
+        (f"restart, file, {mib} MiB", file, file.restart),
+        (f"restart, memfd, {mib} MiB", memfd, memfd.restart),
+        (f"cpr-exec, file, {mib} MiB", upstream, upstream.cpr_exec),
+    )
+    say(f"{mib} MiB: {firsts} first restarts of private memory, {rounds} later ones")
+    private = ours.updates(MEMORIES["private"], mib)
+    first: list[Round] = []
+    for number in range(firsts):
+        machine = private.start()
+        first.append(private.restart(machine))
+        if number < firsts - 1:
+            machine.quit()
+    later = [private.restart(machine) for _ in range(rounds)]
+    machine.quit()
+    kinds.append((f"first restart, private, {mib} MiB", first))
+    kinds.append((f"later restarts, private, {mib} MiB", later))
+    starts = [ours.start_up(MEMORIES["file"], mib), theirs.start_up(UPSTREAM, mib)]
+    for _ in range(rounds):
+        for start in starts:
+            start()
     return kinds
 
 
 def of_plain_memory(ours: Side, theirs: Side) -> list[str]:
     """What becomes of a guest with plain ``-m 128M``."""
-    lost = cpr_exec_of_private(theirs.stage, theirs.installed.qemu)
+    stage = theirs.stage()
+    lost = cpr_exec_of_private(stage, Installed(stage.place, theirs.qemu).qemu)
     said = f"the guest is lost (exit code {lost.code}): {lost.said}" if lost.lost else lost.said
-    with ram_file(128) as ram:
-        updates = Updates(ours.stage, ours.installed, MEMORIES["private"], 128, ram)
-        machine = updates.start()
-        pause = updates.restart(machine).pause
-        machine.quit()
+    updates = ours.updates(MEMORIES["private"], 128)
+    machine = updates.start()
+    pause = updates.restart(machine).pause
+    machine.quit()
     return [
         "plain -m 128M, no option for the sake of updates:",
         f"  cpr-exec of {theirs.name}: {said}",
@@ -195,8 +217,8 @@ def main() -> None:
     before = os.getloadavg()[0]
     kinds: Kinds = []
     with tempfile.TemporaryDirectory() as place, ExitStack() as more:
-        ours = Side(mine.qemu, qemu_of(mine), Path(place) / "ours", more)
-        theirs = Side(upstream.qemu, qemu_of(upstream), Path(place) / "upstream", more)
+        ours = Side(mine.qemu, qemu_of(mine), Path(place), more)
+        theirs = Side(upstream.qemu, qemu_of(upstream), Path(place), more)
         try:
             for mib in args.mib:
                 kinds += of_size(ours, theirs, mib, args.rounds, args.firsts)
