@@ -15,6 +15,7 @@ from patchgen.live.waiting import LIMIT, Failed, until
 
 PROMPT = b"(qemu) "
 _BANNER = rb"QEMU [0-9.]+ monitor - type 'help' for more information"
+_ERROR = rb"Error: [^\r\n]+"
 COLUMNS = 4000
 """Of the terminal that answers are read on: no line that is typed wraps."""
 _LAST = 10.0
@@ -72,11 +73,13 @@ class Monitor:
         :raise Failed: it does not
         """
         try:
-            self.process.expect(_BANNER)
+            found = self.process.expect([_BANNER, _ERROR])
         except pexpect.EOF:
             raise Failed(f"QEMU ended: {self._tail()}") from None
         except pexpect.TIMEOUT:
             raise Failed(f"no other QEMU comes: {self._tail()}") from None
+        if found:
+            raise Failed("no other QEMU comes: " + self.process.after.decode("utf-8", "replace"))
         said = "\n".join(rendered(self.process.before, COLUMNS))
         self.wait_prompt()
         return said

@@ -12,6 +12,7 @@ from patchgen.live.figures import Round, still
 from patchgen.live.machine import Machine
 from patchgen.live.monitor import PROMPT
 from patchgen.live.observer import GuestRam, Observer
+from patchgen.live.transcript import rendered
 from patchgen.live.waiting import LIMIT, Failed, require
 
 INTERVAL = 0.0002
@@ -110,10 +111,13 @@ class Sampler:
                 moves += 1
             fresh = self._machine.monitor.available(INTERVAL)
             self._mark(now, fresh, command.encode())
-            if fresh is None or now > deadline:
-                last = self.shown[-300:].decode("utf-8", "replace").split("\n")
-                said = " / ".join(line.strip() for line in last if line.strip())
-                what = "QEMU ended" if fresh is None else f"after {LIMIT:.0f} s nothing goes on"
+            refused = not self.replaced and b"\nError: " in self.shown
+            if fresh is None or refused or now > deadline:
+                lines = [line for line in rendered(self.shown) if line][-3:]
+                errors = [line for line in lines if line.startswith("Error")]
+                said = " / ".join(errors[:1] or lines)
+                what = f"after {LIMIT:.0f} s nothing goes on"
+                what = "QEMU ended" if fresh is None else "it is refused" if refused else what
                 raise Failed(f"{what}: {said or 'it says nothing'}")
 
     def _mark(self, now: float, fresh: bytes | None, command: bytes) -> None:
