@@ -179,7 +179,7 @@ def ratios(kinds: Kinds, sizes: list[int], ours: Side, theirs: Side) -> list[str
     """What is asked for, and what there is."""
     a, b = statistics.median(ours.starts), statistics.median(theirs.starts)
     lines = [
-        f"bare start to the prompt: {ours.name} {a:.1f} ms, {theirs.name} {b:.1f} ms,"
+        f"bare start until the monitor answers: {ours.name} {a:.1f} ms, {theirs.name} {b:.1f} ms,"
         f" ratio {a / b:.2f}",
     ]
     for mib in sizes:

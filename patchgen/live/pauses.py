@@ -144,7 +144,7 @@ class Updates:
         :raise Failed: the guest does not go on as it was
         """
         prepare_cpr_exec(machine)
-        return self._replace(machine, f"migrate file:{STATE}", "")
+        return self._replace(machine, f"migrate -d file:{STATE}", "")
 
     def _replace(self, machine: Machine, save: str, load: str) -> Round:
         self._installed.update()
@@ -205,7 +205,7 @@ def cpr_exec_of_private(stage: Stage, qemu: Qemu, mib: int = 128) -> Lost:
     machine.watch_process()
     machine.wait_counting()
     prepare_cpr_exec(machine)
-    machine.monitor.type(f"migrate file:{STATE}")
+    machine.monitor.type(f"migrate -d file:{STATE}")
     shown, deadline = b"", time.monotonic() + _LOST
     while time.monotonic() < deadline:
         fresh = machine.monitor.available(0.1)
@@ -218,7 +218,9 @@ def cpr_exec_of_private(stage: Stage, qemu: Qemu, mib: int = 128) -> Lost:
 
 
 def start_up(stage: Stage, qemu: Qemu, memory: Memory, mib: int, ram: Path) -> float:
-    """Seconds from the start of a process with ``-S`` to the prompt of its monitor.
+    """Seconds from the start of a process with ``-S`` until its monitor answers.
+
+    The monitor greets long before that, but answers only when the machine is made.
 
     :raise Failed: it does not start
     """
@@ -231,10 +233,14 @@ def start_up(stage: Stage, qemu: Qemu, memory: Memory, mib: int, ram: Path) -> f
         ram=str(ram),
     )
     argv += ["-monitor", "stdio"]
+    # No guest runs that could want another one.
+    stage.file("seed").write_bytes(bytes(4))
     begun = time.monotonic()
     monitor = Monitor(argv, stage.place, environment(), stage.file("start.raw"))
     try:
-        monitor.wait_prompt()
+        monitor.type("info status")
+        while "VM status" not in monitor.wait_prompt():
+            pass
         seconds = time.monotonic() - begun
         monitor.type("quit")
         monitor.wait_end()
