@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from importlib import resources
 
@@ -27,21 +28,30 @@ def _drawn(name: str, **values: object) -> str:
 
 
 def terminal(title: str, lines: Sequence[str]) -> str:
-    """A picture of text as on a terminal; what follows a ``# `` or ``(qemu) `` was typed."""
+    """A picture of text as on a terminal; what begins with a ``# `` or ``(qemu) `` was typed.
+
+    Words that several blanks keep apart are placed by themselves, so nothing depends on blanks.
+    """
     rows = []
     for number, line in enumerate(lines):
-        if line.strip():
-            text = line.rstrip()
-            typed = any(f" {mark}" in f" {text}" for mark in ("# ", "(qemu) "))
-            fill = _TYPED if typed else _QUIET if number == 0 else ""
-            y = _EDGE + _LINE * number + _SIZE
-            rows.append({"text": text, "y": y, "fill": fill, "length": f"{_CELL * len(text):.1f}"})
+        for part in re.finditer(r"\||[^\s|]+(?: [^\s|]+)*", line):
+            text = part[0]
+            typed = text.startswith(("# ", "(qemu) "))
+            fill = _TYPED if typed else _QUIET if number == 0 or text == "|" else ""
+            rows.append(
+                {
+                    "text": text,
+                    "x": f"{_EDGE + _CELL * part.start():.1f}",
+                    "y": _EDGE + _LINE * number + _SIZE,
+                    "fill": fill,
+                    "length": f"{_CELL * len(text):.1f}",
+                }
+            )
     width = 2 * _EDGE + math.ceil(_CELL * max((len(line) for line in lines), default=0))
     height = 2 * _EDGE + _LINE * len(lines)
     return _drawn(
-        "terminal.svg.j2",
-        title=title, width=width, height=height, size=_SIZE, left=_EDGE, lines=rows,
-    )  # fmt: skip
+        "terminal.svg.j2", title=title, width=width, height=height, size=_SIZE, lines=rows
+    )
 
 
 def scale(most: float) -> tuple[float, list[float]]:

@@ -95,11 +95,15 @@ def test_plot_has_a_dot_for_each_round() -> None:
     assert set(PHASES) <= set(said)
 
 
-def test_terminal_shows_every_line_once() -> None:
+def test_terminal_shows_each_part_where_it_was() -> None:
     lines = ["window 1   | window 2", "", "(qemu) info status <&>", "           | # install a b"]
     drawn = ElementTree.fromstring(terminal("what it is", lines))
     shown = [one.text for one in drawn.iter(f"{SVG}text")]
-    assert shown == [line for line in lines if line]
+    parts = ["window 1", "|", "window 2", "(qemu) info status <&>", "|", "# install a b"]
+    assert shown == parts
+    places = [float(one.attrib["x"]) for one in drawn.iter(f"{SVG}text")]
+    assert places[1] == places[4]
+    assert places[0] == places[3] < places[1] < places[2] == places[5]
 
 
 @pytest.mark.parametrize(
