@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchgen.build.subject import subject_of
@@ -41,6 +41,7 @@ def test_phases_add_up_to_the_pause() -> None:
     }
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1000), min_size=6, max_size=6))
 def test_marks_out_of_order_make_no_negative_phase(marks: list[float]) -> None:
     """A sampler that was late sees two things at once."""
@@ -76,6 +77,7 @@ def test_csv_has_every_round() -> None:
     assert rows[0]["replaced_ms"] == "110.000"
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 1e6))
 def test_an_axis_has_few_ticks_and_room(most: float) -> None:
     end, ticks = scale(most)
