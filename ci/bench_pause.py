@@ -74,8 +74,8 @@ class Side:
     def stage(self) -> Stage:
         """A new directory, with a disk that no other guest has."""
         self._stages += 1
-        place = self._place / f"{self.name}-{self._stages}"
-        place.mkdir()
+        place = self._place / str(self._stages)
+        place.mkdir(parents=True)
         return self._more.enter_context(Stage(self.qemu, place, lambda: self.qemu))
 
     def updates(self, memory: Memory, mib: int) -> Updates:
@@ -217,8 +217,8 @@ def main() -> None:
     before = os.getloadavg()[0]
     kinds: Kinds = []
     with tempfile.TemporaryDirectory() as place, ExitStack() as more:
-        ours = Side(mine.qemu, qemu_of(mine), Path(place), more)
-        theirs = Side(upstream.qemu, qemu_of(upstream), Path(place), more)
+        ours = Side(mine.qemu, qemu_of(mine), Path(place) / "ours", more)
+        theirs = Side(upstream.qemu, qemu_of(upstream), Path(place) / "upstream", more)
         try:
             for mib in args.mib:
                 kinds += of_size(ours, theirs, mib, args.rounds, args.firsts)

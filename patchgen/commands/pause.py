@@ -169,6 +169,18 @@ def table(measured: tuple[Measured, ...]) -> list[str]:
             values = (spread.min, spread.p50, spread.p95, spread.max)
             lines.append(f"{name:32}{spread.n:>5}" + "".join(f"{value:9.1f}" for value in values))
         if one.phases:
+            lines.append(
+                f"{'    longest anywhere in a round':32}{one.longest.n:>5}"
+                + "".join(
+                    f"{value:9.1f}"
+                    for value in (
+                        one.longest.min,
+                        one.longest.p50,
+                        one.longest.p95,
+                        one.longest.max,
+                    )
+                )
+            )
             lines.append(f"{'    before, the guest still runs':37}{'':9}{one.before.p50:9.1f}")
     return lines
 

@@ -25,6 +25,8 @@ class Round:
     :ivar ready: its monitor began to read what was typed
     :ivar asked: its monitor had read the command that loads
     :ivar runs: the counter was seen to move again
+    :ivar longest: the longest time without progress in the whole round: on a busy host that may be
+        another one
     """
 
     stopped: float
@@ -33,6 +35,7 @@ class Round:
     ready: float
     asked: float
     runs: float
+    longest: float
 
     @property
     def pause(self) -> float:
@@ -51,7 +54,7 @@ class Round:
 def still(longest: tuple[float, float]) -> Round:
     """A round in which nothing was executed: the longest time in which the counter stood still."""
     stopped, runs = longest
-    return Round(stopped, runs, runs, runs, runs, runs)
+    return Round(stopped, runs, runs, runs, runs, runs, runs - stopped)
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,14 @@ class Measured:
     """Rounds of one kind.
 
     :ivar name: what was done
+    :ivar longest: the longest time without progress anywhere in a round
     :ivar before: from the command until the guest stands still
     :ivar phases: parts of the pause; none where nothing was executed
     """
 
     name: str
     pause: Spread
+    longest: Spread
     before: Spread
     phases: tuple[PhaseSpread, ...]
 
@@ -110,6 +115,7 @@ def measured(name: str, rounds: Sequence[Round]) -> Measured:
     return Measured(
         name,
         spread(one.pause for one in rounds),
+        spread(one.longest for one in rounds),
         spread(one.stopped for one in rounds),
         tuple(phases),
     )
@@ -122,9 +128,9 @@ def as_csv(kinds: Iterable[tuple[str, Sequence[Round]]]) -> str:
     """All rounds, one per line, with a head: what was done, number, marks, pause, in ms."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["what", "round", *(f"{mark}_ms" for mark in _MARKS), "pause_ms"])
+    writer.writerow(["what", "round", *(f"{mark}_ms" for mark in _MARKS), "pause_ms", "longest_ms"])
     for name, rounds in kinds:
         for number, one in enumerate(rounds, 1):
             marks = [f"{getattr(one, mark):.3f}" for mark in _MARKS]
-            writer.writerow([name, number, *marks, f"{one.pause:.3f}"])
+            writer.writerow([name, number, *marks, f"{one.pause:.3f}", f"{one.longest:.3f}"])
     return out.getvalue()

@@ -36,7 +36,8 @@ def terminal(title: str, lines: Sequence[str]) -> str:
     for number, line in enumerate(lines):
         for part in re.finditer(r"\||[^\s|]+(?: [^\s|]+)*", line):
             text = part[0]
-            typed = text.startswith(("# ", "(qemu) "))
+            # A greeting may stand behind the prompt of the QEMU before.
+            typed = re.match(r"# |\(qemu\) (?!QEMU )", text)
             fill = _TYPED if typed else _QUIET if number == 0 or text == "|" else ""
             rows.append(
                 {

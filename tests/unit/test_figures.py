@@ -26,7 +26,7 @@ from patchgen.live.update_demo import Step, side_by_side, state_file
 from patchgen.live.waiting import Failed
 from tests.minirepo import git, make_repo
 
-ROUND = Round(stopped=100, replaced=110, linked=130, ready=160, asked=161, runs=165)
+ROUND = Round(stopped=100, replaced=110, linked=130, ready=160, asked=161, runs=165, longest=65)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -45,7 +45,7 @@ def test_phases_add_up_to_the_pause() -> None:
 @given(st.lists(st.floats(0, 1000), min_size=6, max_size=6))
 def test_marks_out_of_order_make_no_negative_phase(marks: list[float]) -> None:
     """A sampler that was late sees two things at once."""
-    one = Round(min(marks), *marks[1:5], max(marks))
+    one = Round(min(marks), *marks[1:5], max(marks), 0)
     assert min(one.phases()) >= 0
     assert sum(one.phases()) == pytest.approx(one.pause)
 
