@@ -210,8 +210,9 @@ def cpr_exec_of_private(stage: Stage, qemu: Qemu, mib: int = 128) -> Lost:
     while time.monotonic() < deadline:
         fresh = machine.monitor.available(0.1)
         if fresh is None:
-            said = [one for one in rendered(shown, COLUMNS) if one.startswith("qemu")]
-            return Lost(True, machine.monitor.wait_end(), " / ".join(said[-2:]))
+            told = [one.partition("qemu-system-x86_64: ")[2] for one in rendered(shown, COLUMNS)]
+            said = [one for one in told if one]
+            return Lost(True, machine.monitor.wait_end(), " / ".join(said[-1:]))
         shown += fresh
     machine.reconnect()
     return Lost(False, 0, machine.status())
