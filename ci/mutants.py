@@ -1,8 +1,8 @@
 """Builds and runs mutants of the series; see ``ci/mutants``.
 
-Each mutant of tests/mutants is built on the distribution's 5.2, and the scenarios that it names
-must fail for the reason that it gives. Before that, all of them must pass on the series as it is.
-Exit code 5 if a mutant survives.
+Each mutant of tests/mutants is built on the distribution's 5.2, and the scenarios and unit tests
+that it names must fail for the reason that it gives. Before that, all of them must pass on the
+series as it is. Exit code 5 if a mutant survives.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def main() -> int:
     bench = Bench(base, config, config.jobs or processors(), ui)
     if not args.no_control:
         wanted = dict.fromkeys(name for one in chosen for name in one.told.scenarios)
-        control = bench.control(tuple(wanted))
+        tests = dict.fromkeys(name for one in chosen for name in one.told.tests)
+        control = bench.control(tuple(wanted), tuple(tests))
         print(line(control), flush=True)
         if control.said:
             return CheckError.exit_code

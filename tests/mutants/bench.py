@@ -40,6 +40,8 @@ from patchgen.ui import Ui
 from .mutant import Mutant, WrongMutant
 
 _COMPILER = re.compile(r"\S+:\d+:(\d+:)? (fatal )?error: ")
+# What a unit test that fails says of it, without the place, which a prefix of the program repeats.
+_ASSERTION = re.compile(r"^ERROR:\S+?:(\w+: .*)")
 KILLED, SURVIVED = "killed", "survived"
 
 
@@ -50,7 +52,8 @@ class Verdict:
     :ivar state: ``killed``; ``survived``: a scenario passes, is skipped, or fails for a reason that
         has nothing to do with the bug; ``does not apply``; ``does not build``; without a mutant
         ``passed`` or ``failed``
-    :ivar said: scenario -> what it says; or why the mutant could not be tried, under its name
+    :ivar said: scenario or unit test -> what it says; or why the mutant could not be tried, under
+        its name
     :ivar build: seconds to generate and build it
     """
 
@@ -161,16 +164,19 @@ class Bench:
         if not configured.is_file():
             configure(self._plan, self.work, self._ui)
             configured.touch()
-        command = self._plan.compile(*self._plan.targets)
-        env = full_env(self._plan.env)
-        ran = run_logged(command, cwd=self.work.build, env=env, log=self.work.log)
-        if ran.code or not self.work.binary.is_file():
-            compiler = [line for line in ran.lines if _COMPILER.match(line)]
-            last = ran.lines[-1:] or [f"exit code {ran.code}, and not a word"]
-            raise NotBuilt([*compiler, *errors_of(ran.lines), *last][0])
+        self._make(self.work.binary, *self._plan.targets)
         firmware = firmware_dirs(present=self._plan.firmware)
         img = self.work.build / "qemu-img"
         return Qemu(self.work.binary, img, self.work.source, firmware, len(series.entries))
+
+    def _make(self, made: Path, *targets: str) -> None:
+        command = self._plan.compile(*targets)
+        env = full_env(self._plan.env)
+        ran = run_logged(command, cwd=self.work.build, env=env, log=self.work.log)
+        if ran.code or not made.is_file():
+            compiler = [line for line in ran.lines if _COMPILER.match(line)]
+            last = ran.lines[-1:] or [f"exit code {ran.code}, and not a word"]
+            raise NotBuilt([*compiler, *errors_of(ran.lines), *last][0])
 
     # --- running ----------------------------------------------------------------------------
 
@@ -185,14 +191,28 @@ class Bench:
                 path.unlink()
         return replace(record, reason=record.reason.replace(f"{place / scenario}/", ""))
 
+    def _test(self, name: str) -> str:
+        """What QEMU's unit test *name* says of the tree that was built; nothing if it passes.
+
+        :raise NotBuilt: it does not compile
+        """
+        program = self.work.build / "tests" / name
+        self._make(program, f"tests/{name}")
+        env = full_env(self._plan.env)
+        ran = run_logged([str(program)], cwd=self.work.build, env=env, log=self.work.log)
+        if not ran.code:
+            return ""
+        failed = [found[1] for line in ran.lines if (found := _ASSERTION.match(line))]
+        return [*failed, f"exit code {ran.code}"][0]
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with FileLock(self.work.home / "lock"):
             self.work.log.unlink(missing_ok=True)
             yield
 
-    def control(self, scenarios: tuple[str, ...]) -> Verdict:
-        """The series as it is: every scenario must pass.
+    def control(self, scenarios: tuple[str, ...], tests: tuple[str, ...] = ()) -> Verdict:
+        """The series as it is: every scenario and every unit test must pass.
 
         :raise NotBuilt: it does not compile, in a clean directory either
         """
@@ -211,11 +231,12 @@ class Bench:
                 record = self._play(qemu, "none", name)
                 if record.state != "passed":
                     said[name] = f"{record.state}: {record.reason}"
+            said |= {name: f"failed: {why}" for name in tests if (why := self._test(name))}
         state = "failed" if said else "passed"
         return Verdict("no mutant", state, said, built, time.monotonic() - started)
 
     def judge(self, mutant: Mutant) -> Verdict:
-        """Build the mutant and play its scenarios, each of which must fail for its reason."""
+        """Build the mutant, play its scenarios, run its tests; each must fail for its reason."""
         started = time.monotonic()
         said: dict[str, str] = {}
         built = 0.0
@@ -228,16 +249,18 @@ class Bench:
             try:
                 series = mutant.applied(Path(place))
                 qemu = self._build(series)
+                failures = {name: self._test(name) for name in mutant.told.tests}
             except NotBuilt as exc:
                 return verdict("does not build", str(exc))
             except (WrongMutant, PatchgenError) as exc:
                 return verdict("does not apply", str(exc))
             built = time.monotonic() - started
-            survived = False
             for name in mutant.told.scenarios:
                 record = self._play(qemu, mutant.name, name)
-                said[name] = record.reason if record.state == "failed" else record.state
-                survived |= record.state != "failed" or not re.search(
-                    mutant.told.reason, record.reason
-                )
+                failures[name] = record.reason if record.state == "failed" else ""
+                said[name] = failures[name] or record.state
+            said |= {name: failures[name] or "passed" for name in mutant.told.tests}
+            survived = not all(
+                why and re.search(mutant.told.reason, why) for why in failures.values()
+            )
         return verdict(SURVIVED if survived else KILLED)

@@ -42,6 +42,7 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar patch: number of the patch that had it
     :ivar scenarios: names of scenarios, each of which must fail
     :ivar reason: regular expression that is found in what each of them says
+    :ivar tests: names of QEMU's own unit tests, below ``tests/`` of its tree, that must fail, too
     """
 
     bug: str
@@ -50,6 +51,7 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scenarios: tuple[str, ...]
     reason: str
     edit: tuple[TextEdit, ...]
+    tests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Mutant:
 def _check(name: str, told: Told) -> None:
     if not told.bug or "\n" in told.bug or not told.spec:
         raise WrongMutant(f"{name}: say the bug in one line, and where it is described")
-    if not told.scenarios or not told.edit:
+    if not (told.scenarios or told.tests) or not told.edit:
         raise WrongMutant(f"{name}: nothing is changed, or nobody would notice")
     try:
         anything = re.compile(told.reason).search("")

@@ -125,6 +125,43 @@ def test_what_becomes_of_a_mutant(
     assert found.said == {SCENARIO: reason if state == "failed" else state}
 
 
+_SAID = "test_values: assertion failed (1 == 2)"
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict", "said"),
+    [
+        (f"echo 'ERROR:../src/tests/test-a.c:25:{_SAID}'; kill -ABRT $$", "killed", _SAID),
+        ("exit 77", "survived", "exit code 77"),
+        ("echo 'ok 1 /a'", "survived", "passed"),
+    ],
+)
+def test_what_a_unit_test_of_qemu_says_of_a_mutant(
+    tried: _Tried, monkeypatch: pytest.MonkeyPatch, script: str, verdict: str, said: str
+) -> None:
+    def applied(self: Mutant, place: Path) -> Series:
+        return _series(tried.place / "data", "int mutant;")
+
+    def made(self: Bench, path: Path, *targets: str) -> None:
+        if targets != ("tests/test-a",):
+            make(self, path, *targets)
+            return
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    make = Bench._make
+    monkeypatch.setattr(Mutant, "applied", applied)
+    monkeypatch.setattr(Bench, "_make", made)
+    edit = TextEdit("series/series.toml", "a", "b")
+    told = Told("a bug", "17", 17, (), "assertion failed", (edit,), ("test-a",))
+    found = tried.judge(Mutant("a-bug", told))
+    assert (found.state, found.said) == (verdict, {"test-a": said})
+    control = {} if verdict == "survived" and said == "passed" else {"test-a": f"failed: {said}"}
+    tried._clean = _series(tried.place / "data", "int one;")
+    assert tried.control((), ("test-a",)).said == control
+
+
 def test_a_mutant_that_does_not_build_is_not_one_that_is_noticed(
     tried: _Tried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
