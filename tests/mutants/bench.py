@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -42,7 +42,7 @@ from .mutant import Mutant, WrongMutant
 _COMPILER = re.compile(r"\S+:\d+:(\d+:)? (fatal )?error: ")
 # What a unit test that fails says of it, without the place, which a prefix of the program repeats.
 _ASSERTION = re.compile(r"^ERROR:\S+?:(\w+: .*)")
-KILLED, SURVIVED = "killed", "survived"
+KILLED, SURVIVED, NOT_TRIED = "killed", "survived", "not tried"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Verdict:
     """What became of a mutant, or of the series without one.
 
     :ivar state: ``killed``; ``survived``: a scenario passes, is skipped, or fails for a reason that
-        has nothing to do with the bug; ``does not apply``; ``does not build``; without a mutant
-        ``passed`` or ``failed``
+        has nothing to do with the bug; ``not tried``: it needs KVM, and a scenario is skipped;
+        ``does not apply``; ``does not build``; without a mutant ``passed`` or ``failed``
     :ivar said: scenario or unit test -> what it says; or why the mutant could not be tried, under
         its name
     :ivar build: seconds to generate and build it
@@ -211,12 +211,18 @@ class Bench:
             self.work.log.unlink(missing_ok=True)
             yield
 
-    def control(self, scenarios: tuple[str, ...], tests: tuple[str, ...] = ()) -> Verdict:
-        """The series as it is: every scenario and every unit test must pass.
+    def control(self, mutants: Iterable[Mutant]) -> Verdict:
+        """The series as it is: every scenario and every unit test of *mutants* must pass.
+
+        Scenarios that are only for mutants that need KVM may be skipped.
 
         :raise NotBuilt: it does not compile, in a clean directory either
         """
         started = time.monotonic()
+        told = [one.told for one in mutants]
+        scenarios = dict.fromkeys(name for one in told for name in one.scenarios)
+        always = {name for one in told for name in one.scenarios if not one.kvm}
+        tests = dict.fromkeys(name for one in told for name in one.tests)
         with self._alone():
             try:
                 qemu = self._build(self._clean)
@@ -229,7 +235,7 @@ class Bench:
             said = {}
             for name in scenarios:
                 record = self._play(qemu, "none", name)
-                if record.state != "passed":
+                if record.state == "failed" or (record.state == "skipped" and name in always):
                     said[name] = f"{record.state}: {record.reason}"
             said |= {name: f"failed: {why}" for name in tests if (why := self._test(name))}
         state = "failed" if said else "passed"
@@ -259,6 +265,8 @@ class Bench:
                 record = self._play(qemu, mutant.name, name)
                 failures[name] = record.reason if record.state == "failed" else ""
                 said[name] = failures[name] or record.state
+                if record.state == "skipped" and mutant.told.kvm:
+                    return verdict(NOT_TRIED, record.reason)
             said |= {name: failures[name] or "passed" for name in mutant.told.tests}
             survived = not all(
                 why and re.search(mutant.told.reason, why) for why in failures.values()

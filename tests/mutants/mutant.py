@@ -43,6 +43,7 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :ivar scenarios: names of scenarios, each of which must fail
     :ivar reason: regular expression that is found in what each of them says
     :ivar tests: names of QEMU's own unit tests, below ``tests/`` of its tree, that must fail, too
+    :ivar kvm: whether its scenarios are skipped where KVM does not work; it is not tried there
     """
 
     bug: str
@@ -52,6 +53,7 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     edit: tuple[TextEdit, ...]
     tests: tuple[str, ...] = ()
+    kvm: bool = False
 
 
 @dataclass(frozen=True)

@@ -155,11 +155,35 @@ def test_what_a_unit_test_of_qemu_says_of_a_mutant(
     monkeypatch.setattr(Bench, "_make", made)
     edit = TextEdit("series/series.toml", "a", "b")
     told = Told("a bug", "17", 17, (), "assertion failed", (edit,), ("test-a",))
-    found = tried.judge(Mutant("a-bug", told))
+    mutant = Mutant("a-bug", told)
+    found = tried.judge(mutant)
     assert (found.state, found.said) == (verdict, {"test-a": said})
-    control = {} if verdict == "survived" and said == "passed" else {"test-a": f"failed: {said}"}
     tried._clean = _series(tried.place / "data", "int one;")
-    assert tried.control((), ("test-a",)).said == control
+    failed = {} if said == "passed" else {"test-a": f"failed: {said}"}
+    assert tried.control([mutant]).said == failed
+
+
+@pytest.mark.parametrize(("kvm", "verdict"), [(True, "not tried"), (False, "survived")])
+def test_where_kvm_does_not_work(
+    tried: _Tried, monkeypatch: pytest.MonkeyPatch, kvm: bool, verdict: str
+) -> None:
+    def applied(self: Mutant, place: Path) -> Series:
+        return _series(tried.place / "data", "int mutant;")
+
+    def played(run: Run, one: Promised, accel: str) -> ScenarioRecord:
+        (run.place / SCENARIO).mkdir(parents=True, exist_ok=True)
+        return ScenarioRecord(SCENARIO, "", (), accel, "skipped", "no KVM", 0.0, None, "")
+
+    monkeypatch.setattr(Mutant, "applied", applied)
+    monkeypatch.setattr(module, "run_one", played)
+    edit = TextEdit("series/series.toml", "a", "b")
+    mutant = Mutant("a-bug", Told("a bug", "10", 10, (SCENARIO,), "clock", (edit,), kvm=kvm))
+    assert tried.judge(mutant).state == verdict
+    tried._clean = _series(tried.place / "data", "int one;")
+    passed = tried.control([mutant])
+    assert (passed.state, passed.said) == (
+        ("passed", {}) if kvm else ("failed", {SCENARIO: "skipped: no KVM"})
+    )
 
 
 def test_a_mutant_that_does_not_build_is_not_one_that_is_noticed(
@@ -198,12 +222,12 @@ def test_nor_is_one_that_does_not_apply(tried: _Tried, monkeypatch: pytest.Monke
 
 def test_the_control_is_built_again_from_nothing_if_it_fails(tried: _Tried) -> None:
     tried._clean = _series(tried.place / "data", "int one;")
-    assert tried.control(()).state == "passed"
+    assert tried.control([]).state == "passed"
     (tried.work.build / "build.ninja").write_text("garbage\n", encoding="utf-8")
-    assert tried.control(()).state == "passed"
+    assert tried.control([]).state == "passed"
     tried._clean = _series(tried.place / "data", "int BROKEN;")
     with pytest.raises(NotBuilt, match="broken"):
-        tried.control(())
+        tried.control([])
 
 
 class _Killed(BaseException):
