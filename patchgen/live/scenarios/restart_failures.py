@@ -13,7 +13,8 @@ from pathlib import Path
 from patchgen.live.confined import seen_by, with_tmpfs
 from patchgen.live.faults import FAIL, with_faults
 from patchgen.live.intact import Subject, descriptors
-from patchgen.live.restart import STATE, copied, loaded
+from patchgen.live.qmp import Refused
+from patchgen.live.restart import STATE, copied, loaded, started
 from patchgen.live.scenario import scenario
 from patchgen.live.stage import Stage
 from patchgen.live.waiting import require, until
@@ -241,3 +242,46 @@ def in_the_new_qemu(stage: Stage) -> None:
             _returns(subject)
     _real(stage, qemu.binary)
     subject.restarts()
+
+
+@scenario(
+    "restart-fails-at-the-last-descriptor",
+    "one more descriptor at a time may be open: an error as long as the new QEMU could not go on",
+)
+def last_descriptor(stage: Stage) -> None:
+    for number in range(6, 200):
+        # RAM that is in memfds already would need fewer of them.
+        machine = started(stage)
+        since = machine.wait_counting()
+        passed = os.open(stage.file("in-place"), os.O_WRONLY | os.O_CREAT, 0o600)
+        machine.qmp.send_fd(passed)
+        os.close(passed)
+        file = f"/dev/fdset/{machine.execute('add-fd')['fdset-id']}"
+        with _limit(machine.pid, resource.RLIMIT_NOFILE, _free(machine.pid, number)):
+            try:
+                machine.execute("cprsave", file=file, mode="restart")
+            except Refused:
+                machine.runs_on(since)
+            else:
+                said = machine.rejoin()
+                require("ignored" not in said, f"with {number} free the guest is lost: {said}")
+                machine.watch_process()
+                with stage.telling(f"cprload, when {number} were free for cprsave"):
+                    loaded(machine, since, "in-place")
+                return
+        machine.close()
+
+
+@scenario(
+    "restart-trial-does-not-stop-the-guest",
+    "timer interrupts of the guest come while a QEMU that hangs is tried",
+)
+def trial(stage: Stage) -> None:
+    qemu = copied(stage)
+    subject = Subject(stage, qemu=qemu)
+    _script(qemu.binary, "exec sleep 1000\n")
+    since = subject.machine.page()
+    subject.fails("has not ended in 10 seconds")
+    ran = subject.machine.page().ticks - since.ticks
+    # 100 of them are a second of a guest that is never stopped.
+    require(ran > 500, f"in 10 seconds the guest has had {ran} timer interrupts")

@@ -12,6 +12,7 @@ from patchgen.live.machine import Machine
 from patchgen.live.observer import SUSPEND
 from patchgen.live.restart import STATE, loaded, restarted, started
 from patchgen.live.scenario import scenario
+from patchgen.live.scenarios.debugger import SERVER
 from patchgen.live.scenarios.gate import GATE
 from patchgen.live.sockets import connect
 from patchgen.live.stage import Stage
@@ -169,3 +170,51 @@ def holds_input(stage: Stage) -> None:
         machine.goes_on(since)
     finally:
         os.close(line)
+
+
+@scenario(
+    "restart-gate-forgets-a-step",
+    "a step that gdb asked for before cprload, and has detached since, does not stop the guest",
+)
+def forgets_a_step(stage: Stage) -> None:
+    machine = started(stage)
+    since = machine.wait_counting()
+    restarted(machine)
+    machine.human("gdbserver unix:gdb,server,nowait")
+    gdb = Gdb(connect(stage.file("gdb"), machine.monitor.alive))
+    gdb.send("s")
+    gdb.send("D")
+    until(lambda: gdb.reply() == "OK", "gdb cannot detach")
+    gdb.line.close()
+    loaded(machine, since)
+
+
+@scenario("restart-with-a-gdb-server", "a VM with a gdb server restarts, and gdb can attach again")
+def gdb_server(stage: Stage) -> None:
+    machine = started(stage, *SERVER)
+    for _ in range(2):
+        since = machine.wait_counting()
+        restarted(machine)
+        loaded(machine, since)
+        gdb = Gdb(connect(stage.file("gdb"), machine.monitor.alive))
+        require(gdb.reply().startswith("T02"), "attaching does not stop the guest")
+        require(gdb.ask("D") == "OK", "gdb cannot detach")
+        gdb.line.close()
+        machine.goes_on(since)
+
+
+@scenario("restart-with-a-pipe", "a serial line on the pipes PATH.in and PATH.out is opened again")
+def pipes(stage: Stage) -> None:
+    ends = []
+    for name in ("line.in", "line.out"):
+        os.mkfifo(stage.file(name))
+        ends.append(os.open(stage.file(name), os.O_RDWR | os.O_NONBLOCK))
+    try:
+        words = ("-chardev", "pipe,id=line,path=line", "-serial", "chardev:line")
+        machine = started(stage, *words)
+        since = machine.wait_counting()
+        restarted(machine)
+        loaded(machine, since)
+    finally:
+        for end in ends:
+            os.close(end)
