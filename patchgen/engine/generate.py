@@ -291,11 +291,13 @@ class _PatchRun:
         at = edit.at
         wanted = at.name if at and not (base and at.name.encode() in base) else ""
         if wanted:
-            needs.update(n for n, lost in self._lost.items() if wanted in _defined_by(lost, path))
+            needs.update(
+                n for n, lost in self._lost.items() if wanted in _defined_by(lost, edit, path)
+            )
         elif at is not None and at.leaf and squeeze(at.leaf) not in squeeze(base or b""):
             wanted = at.leaf
         if wanted and not needs:
-            needs.update(n for n, lost in self._lost.items() if _says(lost, wanted, path))
+            needs.update(n for n, lost in self._lost.items() if _says(lost, wanted, edit, path))
         return tuple(sorted(needs))
 
 
@@ -314,19 +316,23 @@ def _with_ends_of(before: bytes | None, text: bytes) -> bytes:
     return text.replace(b"\n", b"\r\n") if before and _has_crlf(before) else text
 
 
-def _texts(entry: Entry, path: str) -> list[str]:
-    """The texts that a patch puts into a file, or into one that it looks for."""
-    edits = [edit for edit in entry.patch.edit if not edit.paths or path in edit.paths]
-    return [text_of(v, entry.fragments, entry.name) for edit in edits for v in values(edit)]
+def _texts(entry: Entry, edit: Edit, path: str) -> list[str]:
+    """The texts that a patch puts into the file of *edit*, or into one that it looks for."""
+    edits = [
+        other
+        for other in entry.patch.edit
+        if not other.paths or path in other.paths or other.file == edit.file
+    ]
+    return [text_of(v, entry.fragments, entry.name) for other in edits for v in values(other)]
 
 
 def _created_by(entry: Entry) -> set[str]:
     return {_spelled(edit) for edit in entry.patch.edit if edit.create is not None}
 
 
-def _defined_by(entry: Entry, path: str) -> set[str]:
-    """Names of what a patch defines at the top of a file."""
-    return {name for text in _texts(entry, path) for name in _definitions(text.encode())}
+def _defined_by(entry: Entry, edit: Edit, path: str) -> set[str]:
+    """Names of what a patch defines at the top of the file of *edit*."""
+    return {name for text in _texts(entry, edit, path) for name in _definitions(text.encode())}
 
 
 @lru_cache(maxsize=256)
@@ -335,10 +341,10 @@ def _definitions(text: bytes) -> tuple[str, ...]:
     return (*(name for _, name in defined_in(text)), *listed)
 
 
-def _says(entry: Entry, name: str, path: str) -> bool:
-    """Whether a patch would put *name*, not as a part of a longer word, into a file."""
+def _says(entry: Entry, name: str, edit: Edit, path: str) -> bool:
+    """Whether a patch would put *name*, not as a part of a longer word, there, too."""
     word = re.compile(rf"(?<!\w){re.escape(squeeze(name))}(?!\w)")
-    return any(word.search(squeeze(text)) for text in _texts(entry, path))
+    return any(word.search(squeeze(text)) for text in _texts(entry, edit, path))
 
 
 def _spelled(edit: Edit) -> str:

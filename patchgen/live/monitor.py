@@ -108,12 +108,14 @@ class Monitor:
         :raise Failed: the line is not shown
         """
         self.type(line)
-        shown = self.wait_prompt().split("\n")
-        for number, one in enumerate(shown):
-            # A warning of QEMU's may come first.
-            if one.endswith(line):
-                self.asides += shown[:number]
-                return "\n".join(shown[number + 1 :])
+        for _ in range(2):
+            shown = self.wait_prompt().split("\n")
+            for number, one in enumerate(shown):
+                # A warning of QEMU's may come first, perhaps with a prompt of its own.
+                if one.endswith(line):
+                    self.asides += shown[:number]
+                    return "\n".join(shown[number + 1 :])
+            self.asides += shown
         raise Failed(f"typed {line!r}, the monitor shows {shown[0]!r}")
 
     def wait_end(self) -> int:

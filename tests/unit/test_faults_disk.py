@@ -43,7 +43,7 @@ def small(tmp_path: Path) -> Path:
 # --- full -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("left", [0, 120, 300])
+@pytest.mark.parametrize("left", [0, 120, 260])
 def test_cache_is_full(left: int, repo: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the repository is made, in the fetch, when the branch is written."""
     monkeypatch.setenv("PATCHGEN_CACHE", str(small / "cache"))

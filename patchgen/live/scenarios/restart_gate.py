@@ -172,23 +172,6 @@ def holds_input(stage: Stage) -> None:
         os.close(line)
 
 
-@scenario(
-    "restart-gate-forgets-a-step",
-    "a step that gdb asked for before cprload, and has detached since, does not stop the guest",
-)
-def forgets_a_step(stage: Stage) -> None:
-    machine = started(stage)
-    since = machine.wait_counting()
-    restarted(machine)
-    machine.human("gdbserver unix:gdb,server,nowait")
-    gdb = Gdb(connect(stage.file("gdb"), machine.monitor.alive))
-    gdb.send("s")
-    gdb.send("D")
-    until(lambda: gdb.reply() == "OK", "gdb cannot detach")
-    gdb.line.close()
-    loaded(machine, since)
-
-
 @scenario("restart-with-a-gdb-server", "a VM with a gdb server restarts, and gdb can attach again")
 def gdb_server(stage: Stage) -> None:
     machine = started(stage, *SERVER)
