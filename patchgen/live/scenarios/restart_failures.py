@@ -244,6 +244,32 @@ def in_the_new_qemu(stage: Stage) -> None:
     subject.restarts()
 
 
+_GIVES_UP = b"the new QEMU has not loaded the VM, returning to the previous one"
+
+
+@scenario(
+    "restart-given-up",
+    "a new QEMU that cannot load the VM is told to quit: the previous one can, and restarts again",
+)
+def given_up(stage: Stage) -> None:
+    qemu = copied(stage)
+    subject = Subject(stage, qemu=qemu)
+    machine = subject.machine
+    _script(qemu.binary, _knows(stage) + f'exec {stage.qemu.binary} "$@" -m 24\n')
+    since = machine.page()
+    machine.execute("cprsave", file=STATE, mode="restart")
+    machine.rejoin()
+    said = machine.refusal("cprload", file=STATE)
+    require("RAM block" in said and "but had" in said, f"cprload with other RAM: {said}")
+    machine.execute("quit")
+    machine.monitor.process.expect_exact(_GIVES_UP)
+    machine.rejoin()
+    machine.watch_process()
+    loaded(machine, since)
+    _real(stage, qemu.binary)
+    subject.restarts()
+
+
 @scenario(
     "restart-fails-at-the-last-descriptor",
     "one more descriptor at a time may be open: an error as long as the new QEMU could not go on",
