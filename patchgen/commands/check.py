@@ -10,7 +10,7 @@ from functools import cache
 
 from patchgen.errors import UsageError
 from patchgen.live.record import CheckRecord, ScenarioRecord
-from patchgen.live.scenario import Promised
+from patchgen.live.scenario import Promised, Scenario
 from patchgen.ui import Ui
 
 
@@ -24,10 +24,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Listed:
-    """A scenario of the list; it takes all patches that ask for it."""
+    """A scenario of the list; it takes all patches that ask for it.
+
+    :ivar long: whether it is run only when it is asked for by its whole name
+    """
 
     name: str
     summary: str
+    long: bool
     asked: tuple[Asked, ...]
 
 
@@ -57,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="only this scenario; * stands for anything; may be given again",
+        help="only this scenario; * stands for anything but what takes long; may be given again",
     )
     parser.add_argument(
         "--list", action="store_true", help="print the scenarios and who asks for them, and stop"
@@ -76,20 +80,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _chosen(all_: tuple[Promised, ...], only: list[str]) -> tuple[Promised, ...]:
-    from fnmatch import fnmatchcase
-
-    names = [one.scenario.name for one in all_]
     for pattern in only:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(_is_chosen(one.scenario, [pattern]) for one in all_):
             raise UsageError(
                 f"--only {pattern}: no scenario is called that",
                 "`patchgen check --list` shows them",
             )
-    if not only:
-        return all_
-    return tuple(
-        one for one in all_ if any(fnmatchcase(one.scenario.name, pattern) for pattern in only)
-    )
+    return tuple(one for one in all_ if _is_chosen(one.scenario, only))
+
+
+def _is_chosen(one: Scenario, only: list[str]) -> bool:
+    """Long ones must be asked for by name."""
+    from fnmatch import fnmatchcase
+
+    if one.long:
+        return one.name in only
+    return not only or any(fnmatchcase(one.name, pattern) for pattern in only)
 
 
 def _alone(args: argparse.Namespace) -> tuple[str, ...]:
@@ -117,13 +123,17 @@ def run(args: argparse.Namespace, ui: Ui) -> Record:
     from patchgen.live.scenario import promised
 
     series = load_default_series()
-    chosen = _chosen(promised(series), args.only)
+    all_ = promised(series)
+    chosen = _chosen(all_, args.only)
     if args.list:
+        if not args.only:
+            chosen = all_
         return ListRecord(
             tuple(
                 Listed(
                     one.scenario.name,
                     one.scenario.summary,
+                    one.scenario.long,
                     tuple(Asked(number, why) for number, why in one.patches),
                 )
                 for one in chosen
@@ -204,7 +214,8 @@ def text(record: Record) -> str:
     if isinstance(record, ListRecord):
         lines = []
         for one in record.scenarios:
-            lines.append(f"{one.name}: {one.summary}")
+            long = " (long, run only by --only)" if one.long else ""
+            lines.append(f"{one.name}{long}: {one.summary}")
             lines += [f"    patch {asked.patch:2}: {asked.why}" for asked in one.asked]
         count = len(record.scenarios)
         lines.append("1 scenario" if count == 1 else f"{count} scenarios")

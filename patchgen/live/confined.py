@@ -37,13 +37,35 @@ def with_tmpfs(argv: list[str], **mounts: str) -> list[str]:
 
     :raise Skipped: nothing may be mounted here
     """
-    script = ["set -e"]
-    script += [f"mount -t tmpfs -o {options} none ./{name}" for name, options in mounts.items()]
-    script.append('exec "$@"')
+    return _mounted(
+        argv, *(f"mount -t tmpfs -o {options} none ./{name}" for name, options in mounts.items())
+    )
+
+
+def with_program(argv: list[str], program: str) -> list[str]:
+    """A command line whose process finds the file *program* of its directory in ``/usr/bin``.
+
+    Whatever else is there is still there, as links.
+
+    :raise Skipped: nothing may be mounted here
+    """
+    return _mounted(
+        argv,
+        "mkdir -p usr-bin more-bin",
+        "mount --bind /usr/bin usr-bin",
+        "mount -t tmpfs none more-bin",
+        'ln -s "$PWD"/usr-bin/* more-bin/',
+        f"cp ./{program} more-bin/",
+        "mount --bind more-bin /usr/bin",
+    )
+
+
+def _mounted(argv: list[str], *commands: str) -> list[str]:
+    script = "; ".join(["set -e", *commands, 'exec "$@"'])
     for words in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
         if _works([*words, "mount", "-t", "tmpfs", "none", "/tmp"]):
-            return [*words, "sh", "-c", "; ".join(script), "sh", *argv]
-    raise Skipped("no tmpfs may be mounted, neither as this user nor in a user name space")
+            return [*words, "sh", "-c", script, "sh", *argv]
+    raise Skipped("nothing may be mounted, neither as this user nor in a user name space")
 
 
 def seen_by(pid: int, path: Path) -> Path:

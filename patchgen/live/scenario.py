@@ -26,12 +26,14 @@ class Scenario:
     :ivar summary: what is seen when it passes, one line
     :ivar play: does it; raises :class:`~patchgen.live.waiting.Failed` or ``Skipped``
     :ivar kvm: whether it is worth a second run under KVM
+    :ivar long: whether it takes minutes, and is run only when it is asked for by its whole name
     """
 
     name: str
     summary: str
     play: Callable[[Stage], None]
     kvm: bool = False
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,14 @@ class Promised:
 
 
 def scenario(
-    name: str, summary: str, *, kvm: bool = False
+    name: str, summary: str, *, kvm: bool = False, long: bool = False
 ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     """Register a function as the scenario *name*."""
 
     def register(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
         if name in _registry:
             raise ValueError(f"two scenarios are called {name}")
-        _registry[name] = Scenario(name, summary, play, kvm)
+        _registry[name] = Scenario(name, summary, play, kvm, long)
         return play
 
     return register

@@ -109,6 +109,20 @@ class Stage:
         self._img("create", "-q", "-f", form, name, size)
         return name
 
+    def image_is_sound(self, name: str) -> None:
+        """Require that qemu-img finds no fault in a disk image.
+
+        :raise Failed: it does
+        """
+        self._img("check", "-q", name)
+
+    def raw_copy(self, name: str, raw: str) -> None:
+        """Make a raw copy of a disk image.
+
+        :raise Failed: qemu-img does not make it
+        """
+        self._img("convert", "-q", "-O", "raw", name, raw)
+
     def _img(self, *words: str) -> None:
         done = subprocess.run(
             [self.qemu.img, *words], cwd=self.place, capture_output=True, text=True, check=False
@@ -196,12 +210,16 @@ class Stage:
         :param ram: file in which its guest is observed
         :raise Failed: QEMU ends at once
         """
-        self.seeds.append(secrets.randbits(32))
-        self.file("seed").write_bytes(self.seeds[-1].to_bytes(4, "little"))
+        self.offer_seed()
         number = len(self._machines) + 1
         one = Machine(qemu or self.qemu, argv, self.place, number, self.file(ram))
         self._machines.append(one)
         return one
+
+    def offer_seed(self) -> None:
+        """From now on a guest that is started finds another seed."""
+        self.seeds.append(secrets.randbits(32))
+        self.file("seed").write_bytes(self.seeds[-1].to_bytes(4, "little"))
 
     def unharmed(self, *names: str) -> None:
         """Require that no temporary file of ``cprsave`` is left, nor any file of *names*.

@@ -13,7 +13,11 @@ from patchgen.live.scenario import Promised, promised
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800), pytest.mark.xdist_group("live")]
 
 
-@pytest.mark.parametrize("one", promised(load_default_series()), ids=lambda one: one.scenario.name)
+# The long ones are run by hand.
+SHORT = [one for one in promised(load_default_series()) if not one.scenario.long]
+
+
+@pytest.mark.parametrize("one", SHORT, ids=lambda one: one.scenario.name)
 def test_scenario(scenario_run: Run, one: Promised, capsys: pytest.CaptureFixture[str]) -> None:
     record = run_one(scenario_run, one, "tcg")
     if record.state == "skipped":

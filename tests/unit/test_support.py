@@ -37,7 +37,7 @@ from tests.unit.test_cli import checked
 TOP = Path(__file__).parents[2]
 SERIES = load_default_series()
 NAMES = [entry.name for entry in SERIES.entries]
-COUNT = len(promised(SERIES))
+COUNT = sum(not one.scenario.long for one in promised(SERIES))
 DATE = datetime.date(2020, 7, 30)
 ERA = ERAS["meson"]
 
@@ -221,7 +221,7 @@ def test_pin_and_record_write_what_verify_and_support_read(project: Path, tmp_pa
 
 def check_of(tree: str) -> dict[str, Any]:
     """As `check --json` says it, with one scenario skipped."""
-    names = [one.scenario.name for one in promised(SERIES)]
+    names = [one.scenario.name for one in promised(SERIES) if not one.scenario.long]
     return {
         "command": "check",
         "version": "0.1.0",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,9 +12,10 @@ from patchgen.live.console import Console
 from patchgen.live.machine import Machine
 from patchgen.live.qemu import Qemu
 from patchgen.live.scenario import scenario
-from patchgen.live.stage import Stage
+from patchgen.live.stage import SHARED, Stage
 from patchgen.live.waiting import Failed, require, until
 
+DISK = "disk.qcow2"
 _MIB = 256
 _NUMBERS = 400000
 """Lines behind the first one of the pattern; see ``guests/linux-init.sh``."""
@@ -28,14 +28,14 @@ _ALLOWED = (
 )
 
 
-def _pattern(seed: int) -> str:
+def pattern_sum(seed: int) -> str:
     """The checksum of the pattern that a guest makes from its seed."""
     lines = "\n".join(str(number) for number in range(seed, seed + _NUMBERS + 1))
     return hashlib.sha256(lines.encode() + b"\n").hexdigest()
 
 
 def _devices(qemu: Qemu) -> list[str]:
-    words = ["-drive", "if=none,id=disk,format=qcow2,file=disk.qcow2"]
+    words = ["-drive", f"if=none,id=disk,format=qcow2,file={DISK}"]
     words += ["-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"]
     if "user" in qemu.help("-netdev", "help").split():
         words += ["-netdev", "user,id=net,restrict=on"]
@@ -43,7 +43,9 @@ def _devices(qemu: Qemu) -> list[str]:
     return words
 
 
-def _start(stage: Stage, console: Console, *more: str, machine: str) -> Machine:
+def boot(
+    stage: Stage, console: Console, *more: str, machine: str, memory: str | None = SHARED
+) -> Machine:
     """The guest's whole machine, which is the same for each process."""
     guest = stage.linux
     one = stage.start(
@@ -56,6 +58,7 @@ def _start(stage: Stage, console: Console, *more: str, machine: str) -> Machine:
         *_devices(stage.qemu),
         *more,
         machine=machine,
+        memory=memory,
         mib=_MIB,
         boot=False,
     )
@@ -63,7 +66,7 @@ def _start(stage: Stage, console: Console, *more: str, machine: str) -> Machine:
     return one
 
 
-def _beats(stage: Stage) -> list[tuple[int, int, float]]:
+def beats(stage: Stage) -> list[tuple[int, int, float]]:
     """(number, seed, uptime) of the lines that the guest printed by itself."""
     said = stage.file("beat.log").read_bytes().decode(errors="replace")
     found = re.findall(r"beat (\d+) seed (\d+) uptime ([\d.]+)\r?\n", said)
@@ -76,23 +79,15 @@ def _alarms(console: Console) -> list[str]:
     return [line for line in lines if re.match(r"<[0-4]>", line)]
 
 
-def _round_trip(stage: Stage, machine: str) -> None:
-    img = [str(stage.qemu.img), "create", "-q", "-f", "qcow2", "disk.qcow2", "64M"]
-    subprocess.run(img, cwd=stage.place, check=True)
+def round_trip(stage: Stage, machine: str) -> None:
+    stage.disk(DISK, "qcow2", "64M")
     with closing(Console(stage.file("console.raw"))) as console:
         _play(stage, console, machine)
-    done = subprocess.run(
-        [str(stage.qemu.img), "check", "-q", "disk.qcow2"],
-        cwd=stage.place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    require(done.returncode == 0, f"the disk is damaged: {done.stderr.strip()}")
+    stage.image_is_sound(DISK)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What must be the same, or not less, after the round trip."""
 
     seed: int
@@ -106,19 +101,19 @@ class _Seen:
 
 
 def _play(stage: Stage, console: Console, machine: str) -> None:
-    first = _start(stage, console, machine=machine)
+    first = boot(stage, console, machine=machine)
     console.wait("init: ready")
-    seen = _before(stage, console, "virtio-net-pci" in " ".join(first.argv))
+    seen = prepare(stage, console, "virtio-net-pci" in " ".join(first.argv))
     first.save(stage.file())
-    last = _beats(stage)[-1][0]
+    last = beats(stage)[-1][0]
 
-    second = _start(stage, console, "-S", machine=machine)
+    second = boot(stage, console, "-S", machine=machine)
     require(second.status() == "prelaunch", "-S does not wait")
     second.load(stage.file())
     require(second.status() == "running", "it does not run after cprload")
-    until(lambda: _beats(stage)[-1][0] > last + 1, "the guest's own job does not go on")
-    _went_on(stage)
-    _after(console, seen)
+    until(lambda: beats(stage)[-1][0] > last + 1, "the guest's own job does not go on")
+    beats_go_on(stage)
+    unchanged(console, seen)
     console.type("exit")
     try:
         second.ends()
@@ -126,7 +121,7 @@ def _play(stage: Stage, console: Console, machine: str) -> None:
         raise Failed(f"the guest was told to power off: {exc}") from exc
 
 
-def _before(stage: Stage, console: Console, pings: bool) -> _Seen:
+def prepare(stage: Stage, console: Console, pings: bool) -> Seen:
     """Do this and that in the guest."""
     seed = int(console.run("cat seed"))
     require(seed == stage.seeds[0], f"the guest found the seed {seed}, not {stage.seeds[0]}")
@@ -140,19 +135,19 @@ def _before(stage: Stage, console: Console, pings: bool) -> _Seen:
     console.run("kept='said before'; job_of() { echo \"$job\"; }")
     console.run("while dd if=pattern bs=64k 2>/dev/null | sha256sum; do :; done >sums & job=$!")
     console.run("until [ -s sums ]; do usleep 10000; done")
-    until(lambda: _beats(stage), "the guest prints nothing on its second port")
-    return _Seen(
+    until(lambda: beats(stage), "the guest prints nothing on its second port")
+    return Seen(
         seed,
         console.run(_BOOT),
         console.run("job_of"),
         int(console.run("wc -l <sums")),
-        *_clocks(console),
+        *clocks(console),
         _alarms(console),
         pings,
     )
 
 
-def _after(console: Console, seen: _Seen) -> None:
+def unchanged(console: Console, seen: Seen) -> None:
     """Require that all that was done before is still there, and goes on."""
     require(console.run('echo "$kept"') == "said before", "the shell is another one")
     require(console.run("job_of") == seen.job, "the shell forgot its function or its job")
@@ -160,14 +155,14 @@ def _after(console: Console, seen: _Seen) -> None:
     require(boot == seen.boot, f"boot_id {seen.boot} became {boot}: started anew")
     seed = int(console.run("cat seed"))
     require(seed == seen.seed, f"the seed {seen.seed} became {seed}: started anew")
-    date, uptime = _clocks(console)
+    date, uptime = clocks(console)
     require(uptime > seen.uptime, f"uptime was {seen.uptime}, now it is {uptime}")
     require(date >= seen.date, f"the date was {seen.date}, now it is {date}")
     console.run('kill -0 "$job"')
     # One that began before may end now; the one after that is whole.
     console.run(f"until [ $(wc -l <sums) -gt {seen.sums + 1} ]; do usleep 10000; done")
     console.run("kill $job")
-    right = _pattern(seed)
+    right = pattern_sum(seed)
     other = console.run(f"grep -v '^{right} ' sums || :")
     require(not other, f"a job that sums up the pattern over and over once found {other}")
     _unharmed(console, right)
@@ -178,7 +173,7 @@ def _after(console: Console, seen: _Seen) -> None:
     require(not strange, f"the kernel complains: {' / '.join(strange)}")
 
 
-def _clocks(console: Console) -> tuple[int, float]:
+def clocks(console: Console) -> tuple[int, float]:
     """(seconds since 1970, uptime)"""
     date, uptime, _ = console.run("date +%s; cat /proc/uptime").split()
     return int(date), float(uptime)
@@ -192,9 +187,9 @@ def _unharmed(console: Console, right: str) -> None:
         require(said == right, f"{file} is damaged: sha256 {said} instead of {right}")
 
 
-def _went_on(stage: Stage) -> None:
+def beats_go_on(stage: Stage) -> None:
     """Require that the guest's own lines go on, each one the next of the one before."""
-    for (number, seed, uptime), (then, then_seed, then_uptime) in pairwise(_beats(stage)):
+    for (number, seed, uptime), (then, then_seed, then_uptime) in pairwise(beats(stage)):
         require(then == number + 1, f"line {number} of the guest's job is followed by {then}")
         require(then_seed == seed, f"the seed {seed} became {then_seed}: started anew")
         require(then_uptime >= uptime, f"uptime went back from {uptime} to {then_uptime}")
@@ -205,4 +200,4 @@ def _went_on(stage: Stage) -> None:
     "a Linux guest, its shell, its jobs, its disk and its network go on in a new process",
 )
 def on_q35(stage: Stage) -> None:
-    _round_trip(stage, "q35")
+    round_trip(stage, "q35")

@@ -340,7 +340,8 @@ DEVICES = {
 CYCLES = 5
 
 
-def _rich(stage: Stage) -> list[str]:
+def rich(stage: Stage) -> list[str]:
+    """Options for a machine with :data:`DEVICES`."""
     for name in ("data", "more"):
         with stage.file(name).open("wb") as file:
             file.truncate(1 << 20)
@@ -362,7 +363,7 @@ def _rich(stage: Stage) -> list[str]:
 )
 def rich_machine(stage: Stage) -> None:
     file = stage.file()
-    words = _rich(stage)
+    words = rich(stage)
     one = stage.start(*words)
     one.wait_counting()
     for _ in range(CYCLES):
