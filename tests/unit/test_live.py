@@ -150,9 +150,23 @@ def test_the_list_of_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(one["asked"] for one in listed)
 
 
+def test_long_scenarios_are_run_by_their_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
+    def chosen(*only: str) -> set[str]:
+        words = [word for name in only for word in ("--only", name)]
+        assert run(["check", "--list", "--json", *words]) == 0
+        return {one["name"] for one in json.loads(capsys.readouterr().out)["result"]["scenarios"]}
+
+    long = "restart-fifty-times"
+    assert all_scenarios()[long].long
+    assert chosen(long) == {long}
+    assert long not in chosen("restart-*")
+    assert chosen("restart-round-trip-qmp", long) == {"restart-round-trip-qmp", long}
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["check", "v5.2.0", "--only", "restart-fifty-*"], "no scenario is called that"),
         (["check"], "TAG is missing"),
         (["check", "v5.2.0", "--only", "no-such-thing"], "no scenario is called that"),
         (["check", "v5.2.0", "--upto", "99"], "no patch 99"),
