@@ -579,6 +579,11 @@ def _vl(era: Era) -> list[Thing]:
             "wakeup_reason = reason;",
         ),
         function(
+            "void qemu_system_killed(int signal, pid_t pid)",
+            "shutdown_signal = signal;",
+            "shutdown_pid = pid;",
+        ),
+        function(
             "static bool main_loop_should_exit(void)",
             "RunState r;",
             "",
