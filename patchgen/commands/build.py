@@ -29,6 +29,7 @@ class PackagesRecord:
 
 
 LIMIT = 40
+SHOWN_TAG = "v5.2.0"
 
 Record = BuildRecord | EachRecord | PackagesRecord
 
@@ -70,6 +71,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_build_options(parser)
     add_source_options(parser)
+
+
+def add_shown_tag(parser: argparse.ArgumentParser) -> None:
+    """Add TAG for the commands that show something and can do so without being told one."""
+    parser.add_argument(
+        "tag",
+        nargs="?",
+        default=SHOWN_TAG,
+        metavar="TAG",
+        help=f"a QEMU tag; default {SHOWN_TAG}",
+    )
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:

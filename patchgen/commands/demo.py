@@ -11,8 +11,6 @@ from patchgen.build.record import BuildRecord
 from patchgen.live.demo import Played
 from patchgen.ui import Ui
 
-DEFAULT_TAG = "v5.2.0"
-
 
 @dataclass(frozen=True)
 class Update:
@@ -60,16 +58,10 @@ def record_type() -> object:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    from patchgen.commands.build import add_build_options
+    from patchgen.commands.build import add_build_options, add_shown_tag
     from patchgen.source.options import add_source_options
 
-    parser.add_argument(
-        "tag",
-        nargs="?",
-        default=DEFAULT_TAG,
-        metavar="TAG",
-        help=f"a QEMU tag; default {DEFAULT_TAG}",
-    )
+    add_shown_tag(parser)
     parser.add_argument(
         "--to",
         metavar="TAG2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchgen.live.machine import Machine
-from patchgen.live.observer import SUSPEND
+from patchgen.live.observer import SUSPEND, GuestPage
 from patchgen.live.process import descriptors, left_open, memory
 from patchgen.live.restart import STATE, loaded, restart, restarted, started
 from patchgen.live.scenario import scenario
@@ -45,6 +45,13 @@ def by_hmp(stage: Stage) -> None:
     require(stage.file(STATE).stat().st_mode & 0o777 == 0o600, "the file can be read by others")
 
 
+def _stands_still(machine: Machine, since: GuestPage, status: str) -> None:
+    for _ in range(2):
+        restarted(machine)
+        loaded(machine, since, status=status)
+        machine.stands_still()
+
+
 @scenario(
     "restart-run-states",
     "paused, suspended and in prelaunch: it is that afterwards, twice, and goes on from there",
@@ -62,20 +69,14 @@ def run_states(stage: Stage) -> None:
 
     machine.execute("stop")
     since = machine.page()
-    for _ in range(2):
-        restarted(machine)
-        loaded(machine, since, status="paused")
-        machine.stands_still()
+    _stands_still(machine, since, "paused")
     machine.execute("cont")
     machine.goes_on(since)
 
     machine.guest.command(SUSPEND)
     machine.wait_status("suspended")
     since = machine.page()
-    for _ in range(2):
-        restarted(machine)
-        loaded(machine, since, status="suspended")
-        machine.stands_still()
+    _stands_still(machine, since, "suspended")
     machine.execute("system_wakeup")
     machine.wait_status("running")
     until(lambda: machine.page().wakes == since.wakes + 1, "the guest does not wake up")
